@@ -1,0 +1,89 @@
+import { z } from 'zod'
+import { ImageReference } from '../protocol/image-reference.ts'
+
+/**
+ * Every setting of the control plane, parsed once from Worker vars or a process environment.
+ * A wrong value is never replaced by a default: the caller gets one line per bad name.
+ */
+const Flag = z
+  .enum(['true', 'false', '1', '0'], 'expected true or false')
+  .transform(text => text === 'true' || text === '1')
+
+function seconds(min: number, max: number, initial: number) {
+  return z
+    .string()
+    .regex(/^[0-9]+$/, `expected whole seconds from ${min} to ${max}`)
+    .transform(Number)
+    .refine(value => value >= min && value <= max, `expected whole seconds from ${min} to ${max}`)
+    .default(initial)
+}
+
+const List = z
+  .string()
+  .transform(text =>
+    text
+      .split(',')
+      .map(entry => entry.trim())
+      .filter(entry => entry !== ''),
+  )
+  .default([])
+
+const Days = seconds(1, 3650, 90)
+
+const SettingsSchema = z.object({
+  Features__SelfHostedRunnersEnabled: Flag.default(false),
+  Features__SelfHostedRelayEnabled: Flag.default(false),
+  SelfHosted__EnabledTenants: List,
+  SelfHosted__RelayEnabledTenants: List,
+  Docker__DefaultImage: ImageReference.optional(),
+  SelfHosted__LeaseTtlSeconds: seconds(5, 3600, 45),
+  SelfHosted__LeaseGraceSeconds: seconds(1, 300, 15),
+  SelfHosted__OfferTtlSeconds: seconds(2, 600, 20),
+  SelfHosted__HandoverSeconds: seconds(1, 86_400, 300),
+  SelfHosted__SyncIdleSeconds: seconds(1, 300, 5),
+  SelfHosted__HistoryRetentionDays: Days,
+  RateLimits__Enabled: Flag.default(true),
+  OPERATOR_KEY: z.string().min(16, 'expected at least 16 characters').optional(),
+})
+
+export type SettingName = keyof typeof SettingsSchema.shape
+export const SETTING_NAMES = Object.keys(SettingsSchema.shape) as SettingName[]
+
+export type Settings = Readonly<z.infer<typeof SettingsSchema>>
+
+/**
+ * @param source Worker bindings or `process.env`; only the known names are looked at, and an empty string is "not set"
+ * @returns the settings, or one `NAME: what was expected` line per bad value (values are never echoed)
+ */
+export function parseSettings(
+  source: Readonly<Record<string, unknown>>,
+): { ok: true; settings: Settings } | { ok: false; problems: string[] } {
+  const given: Record<string, unknown> = {}
+  for (const name of SETTING_NAMES) {
+    const value = source[name]
+    if (value !== undefined && value !== '') given[name] = typeof value === 'string' ? value : String(value)
+  }
+  const parsed = SettingsSchema.safeParse(given)
+  if (parsed.success) return { ok: true, settings: Object.freeze(parsed.data) }
+  return {
+    ok: false,
+    problems: parsed.error.issues.map(issue => `${String(issue.path[0])}: ${issue.message}`),
+  }
+}
+
+/** Whether new work may start for this tenant; running sessions always finish. */
+export function runnersEnabled(settings: Settings, tenantSlug: string): boolean {
+  return (
+    settings.Features__SelfHostedRunnersEnabled && allowed(settings.SelfHosted__EnabledTenants, tenantSlug)
+  )
+}
+
+export function relayEnabled(settings: Settings, tenantSlug: string): boolean {
+  return (
+    settings.Features__SelfHostedRelayEnabled && allowed(settings.SelfHosted__RelayEnabledTenants, tenantSlug)
+  )
+}
+
+function allowed(list: readonly string[], tenantSlug: string): boolean {
+  return list.length === 0 || list.includes(tenantSlug)
+}
