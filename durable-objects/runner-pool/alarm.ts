@@ -1,0 +1,29 @@
+/**
+ * The one alarm of an object serves many due times. It is moved only to an earlier time: a due time that
+ * moves later (a renewal) costs nothing, the handler just finds nothing to do and arms for what is next.
+ */
+export class AlarmClock {
+  readonly #storage: Pick<DurableObjectStorage, 'getAlarm' | 'setAlarm'>
+  #armedAt: number | null = null
+
+  constructor(storage: Pick<DurableObjectStorage, 'getAlarm' | 'setAlarm'>) {
+    this.#storage = storage
+  }
+
+  async load(): Promise<number | null> {
+    this.#armedAt = await this.#storage.getAlarm()
+    return this.#armedAt
+  }
+
+  /** @param at epoch milliseconds, or null for "nothing is due" */
+  wakeBy(at: number | null): void {
+    if (at === null || (this.#armedAt !== null && this.#armedAt <= at)) return
+    this.#armedAt = at
+    void this.#storage.setAlarm(at)
+  }
+
+  /** The handler runs: whatever was armed is spent. */
+  fired(): void {
+    this.#armedAt = null
+  }
+}

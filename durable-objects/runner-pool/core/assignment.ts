@@ -1,0 +1,61 @@
+import type { PoolContext } from './context.ts'
+import type { LaneRecord, LeaseRecord, QueueEntry, RunnerRecord } from './model.ts'
+import { memoryLeftMb, obstacles } from './placement.ts'
+import { isDraining } from './presence.ts'
+
+/**
+ * Who gets a lease. Higher priority first, then older first, over all lanes the runner can serve.
+ *
+ * Reads at most `slots` entries of each lane, whatever the queue's length: the best `slots` runs of the
+ * whole queue are among the best `slots` of every lane.
+ */
+export function assign(
+  ctx: PoolContext,
+  runner: RunnerRecord,
+  leases: readonly LeaseRecord[],
+  slots: number,
+): QueueEntry[] {
+  if (slots <= 0 || !takesWork(ctx, runner)) return []
+  let memoryLeft = memoryLeftMb(ctx, runner, leases)
+  const lanes = ctx.store.queue.lanes().filter(lane => obstacles(ctx, lane, runner, memoryLeft).length === 0)
+  const byLane = new Map(lanes.map(lane => [lane.id, lane]))
+  const heads = lanes.flatMap(lane => ctx.store.queue.heads(lane.id, slots)).sort(moreUrgent)
+  const chosen: QueueEntry[] = []
+  for (const entry of heads) {
+    if (chosen.length === slots) break
+    const need = byLane.get(entry.laneId)?.memoryMb ?? 0
+    if (memoryLeft !== null && need > memoryLeft) continue
+    if (memoryLeft !== null) memoryLeft -= need
+    chosen.push(entry)
+  }
+  releaseLanes(ctx, byLane, chosen)
+  return chosen
+}
+
+/** Whether a runner may be given anything new at all. */
+export function takesWork(ctx: PoolContext, runner: RunnerRecord): boolean {
+  return (
+    ctx.offersAllowed &&
+    ctx.pool.state === 'active' &&
+    runner.removedAt === null &&
+    !runner.left &&
+    !isDraining(runner)
+  )
+}
+
+function moreUrgent(a: QueueEntry, b: QueueEntry): number {
+  if (a.priority !== b.priority) return b.priority - a.priority
+  if (a.queuedAt !== b.queuedAt) return a.queuedAt - b.queuedAt
+  return a.runId < b.runId ? -1 : 1
+}
+
+function releaseLanes(
+  ctx: PoolContext,
+  lanes: ReadonlyMap<number, LaneRecord>,
+  chosen: readonly QueueEntry[],
+): void {
+  for (const lane of lanes.values()) {
+    const count = chosen.filter(entry => entry.laneId === lane.id).length
+    if (count > 0) ctx.store.queue.release(lane, count)
+  }
+}

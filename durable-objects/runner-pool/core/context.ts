@@ -1,0 +1,51 @@
+import type { PoolStore } from '../store/store.ts'
+import type { PoolRecord, RunnerMemo } from './model.ts'
+
+/** Durations of the rules, in milliseconds, from the settings. */
+export interface Rules {
+  readonly leaseTtlMs: number
+  readonly leaseGraceMs: number
+  readonly offerTtlMs: number
+  readonly handoverMs: number
+  readonly syncIdleMs: number
+}
+
+/** What of the outside world a decision may look at, beside the store. */
+export interface Doorbells {
+  /** Latest sign of life of the runner's doorbell (its connection or last pong), or null without one. */
+  lastPongAt(runnerId: string): number | null
+}
+
+/**
+ * Everything a decision depends on: state, input, now. The core imports no runtime, so the same code runs
+ * in the object, in the simulation and in tests.
+ */
+export interface PoolContext {
+  readonly pool: PoolRecord
+  readonly store: PoolStore
+  readonly rules: Rules
+  /** Never goes back, not even over a restart on a machine whose clock did. */
+  readonly now: number
+  /** When this object last woke with an empty memory. */
+  readonly wokeAt: number
+  readonly memos: Map<string, RunnerMemo>
+  readonly doorbells: Doorbells
+  /** False while the feature is off for the tenant: nothing new is offered, running sessions finish. */
+  readonly offersAllowed: boolean
+  mintId(kind: 'session' | 'command'): string
+  readonly effects: Effects
+}
+
+/** What a decision asks of the shell once it is stored. All of it may be lost without harm but the alarm. */
+export interface Effects {
+  /** The alarm must come no later than this. */
+  wakeAt: number | null
+  /** Runners that have something to fetch. */
+  readonly ring: Set<string>
+  /** Whether a run has begun to wait, or may go where it could not before. */
+  workWaits: boolean
+}
+
+export function wakeBy(ctx: PoolContext, at: number): void {
+  ctx.effects.wakeAt = Math.min(ctx.effects.wakeAt ?? at, at)
+}

@@ -1,0 +1,179 @@
+import type { PoolState } from '../../../protocol/admin-api.ts'
+import type { Failure, Resources, RunEventType, RunStatus } from '../../../protocol/run.ts'
+import type {
+  CommandType,
+  Engine,
+  Health,
+  Platform,
+  SessionState,
+  StopReason,
+} from '../../../protocol/runner-api.ts'
+import type { Labels } from '../../../protocol/text.ts'
+
+/** Domain records of one pool. All times are epoch milliseconds on the object's own monotonic clock. */
+
+export interface PoolRecord {
+  readonly tenantId: string
+  readonly tenantSlug: string
+  readonly poolId: string
+  state: PoolState
+  note: string | null
+}
+
+/** What the user asked for; never changes after `enqueue`. The run's env is kept apart, to be erased. */
+export interface RunSpec {
+  readonly environmentId: string
+  readonly image: string
+  readonly command: readonly string[] | null
+  readonly timeoutSeconds: number
+  readonly queueTimeoutSeconds: number
+  readonly priority: number
+  readonly labels: Labels
+  readonly resources: Resources
+  readonly stream: boolean
+  readonly maxAttempts: number
+  readonly metadata: Readonly<Record<string, string>>
+}
+
+/** A runner that had an earlier attempt of the run. `forbidden`: its policy refused, it can never take it. */
+export interface Tried {
+  readonly runnerId: string
+  readonly forbidden: boolean
+}
+
+export interface RunRecord {
+  readonly id: string
+  readonly spec: RunSpec
+  status: RunStatus
+  /** Rises by one with every event; orders snapshots and events in the projection. */
+  version: number
+  /** Offers so far, as users see it. */
+  attempt: number
+  /** Attempts that count towards `maxAttempts`: a lapsed offer does not. */
+  attemptsSpent: number
+  tried: readonly Tried[]
+  /** The lane it waits in, or null while it does not wait. */
+  laneId: number | null
+  sessionId: string | null
+  runnerId: string | null
+  imageDigest: string | null
+  readonly queuedAt: number
+  /** Still queued by then: `queue_timeout`. Counted anew after a spent attempt. */
+  queueDeadline: number
+  startedAt: number | null
+  finishedAt: number | null
+  exitCode: number | null
+  failure: Failure | null
+  cancelRequestedAt: number | null
+}
+
+/** `offered` until the runner first lists the session; then what it last reported. */
+export type LeaseState = 'offered' | Exclude<SessionState, 'exited'>
+
+export interface LeaseRecord {
+  readonly runnerId: string
+  readonly sessionId: string
+  readonly runId: string
+  state: LeaseState
+  readonly offeredAt: number
+  readonly offerEndsAt: number
+  acceptedAt: number | null
+  runningAt: number | null
+  /** Set while the runner's syncs do not list the session: when it ends, whatever else they renew. */
+  frozenUntil: number | null
+  /** Applied complete inventories in a row that did not list it, or `MISSING_NOT_COUNTED`. */
+  missing: number
+  stop: { readonly reason: StopReason; readonly requestedAt: number } | null
+  /** Event types already recorded for this session from the runner's notices. */
+  notices: readonly string[]
+  readonly timeoutMs: number
+  readonly memoryMb: number
+}
+
+export interface RunnerRecord {
+  readonly id: string
+  readonly name: string
+  tokenId: string
+  credentialHash: string
+  pendingCredentialHash: string | null
+  boot: number
+  bootId: string
+  /** Highest applied sync of this boot that wrote anything; the memo may know a higher one. */
+  seq: number
+  /** False between a registration and the first sync after it. */
+  synced: boolean
+  slotsMax: number
+  labels: Labels
+  version: string
+  protocol: number
+  platform: Platform
+  engine: Engine | null
+  /** The admin's wish. */
+  state: PoolState
+  note: string | null
+  /** The runner's own wish. */
+  drainingItself: boolean
+  /** Its last sync said it leaves; offline until it syncs again. */
+  left: boolean
+  readonly registeredAt: number
+  lastSeenAt: number
+  nextSyncMs: number
+  health: Health | null
+  /** Receipt of the last sync that renewed leases, and how long they hold from then. */
+  renewedAt: number
+  holdMs: number
+  removedAt: number | null
+}
+
+/**
+ * A runner of another Engine has taken the name: its inventories say nothing about this session, whose
+ * container may still run where it was.
+ */
+export const MISSING_NOT_COUNTED = -1
+
+/** Runs that any one runner either can or cannot take: same labels, same memory, same history. */
+export interface LaneRecord {
+  readonly id: number
+  readonly labels: Labels
+  readonly memoryMb: number
+  readonly tried: readonly Tried[]
+  readonly queued: number
+}
+
+export interface QueueEntry {
+  readonly laneId: number
+  readonly priority: number
+  readonly queuedAt: number
+  readonly runId: string
+}
+
+export interface CommandRecord {
+  readonly id: string
+  readonly runnerId: string
+  readonly sessionId: string
+  readonly type: CommandType
+  readonly reason: string | null
+  readonly issuedAt: number
+}
+
+/** A run event on its way to D1. */
+export interface OutboxEntry {
+  readonly runId: string
+  readonly seq: number
+  readonly at: number
+  readonly type: RunEventType
+  readonly sessionId: string | null
+  readonly runnerId: string | null
+  readonly detail: string
+}
+
+/** What the object knows of a runner only while it is awake; losing it must never matter. */
+export interface RunnerMemo {
+  readonly bootId: string
+  readonly seq: number
+  readonly seenAt: number
+  readonly nextSyncMs: number
+  readonly health: Health | null
+  /** Slots left after its last sync. */
+  readonly free: number
+}

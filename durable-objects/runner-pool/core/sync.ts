@@ -1,0 +1,202 @@
+import { accepted, type Result, refused } from '../../../protocol/errors.ts'
+import type { Offer, SyncRequest, SyncResponse } from '../../../protocol/runner-api.ts'
+import { timestamp } from '../../../protocol/text.ts'
+import { assign } from './assignment.ts'
+import { offer } from './attempt.ts'
+import { authenticate } from './authentication.ts'
+import { type PoolContext, wakeBy } from './context.ts'
+import { checkLease, issueStop } from './expiry.ts'
+import type { CommandRecord, LeaseRecord, RunnerRecord, RunRecord } from './model.ts'
+import { LAST_SEEN_PERSIST_MS, nextSyncMs } from './presence.ts'
+import { applyReports } from './reports.ts'
+
+/**
+ * One sync: the runner's full observed state in, its full desired state out.
+ *
+ * Order matters. Who speaks is settled first (credential, boot, seq): a refused or stale sync applies nothing.
+ * Then what the runner reports, then what that frees is given away, then the reply is made from what is
+ * stored, so that a lost reply is repaired by the next sync whatever it was about to say.
+ */
+export function sync(
+  ctx: PoolContext,
+  runnerId: string,
+  credentialHash: string,
+  request: SyncRequest,
+): Result<SyncResponse> {
+  const known = authenticate(ctx, runnerId, credentialHash)
+  if (!known.ok) return known
+  const { runner, promoted } = known.value
+  const superseded = request.boot === runner.boot && request.boot_id !== runner.bootId
+  if (request.boot < runner.boot || superseded) {
+    if (promoted) ctx.store.runners.update(runner)
+    return refused(
+      'boot_superseded',
+      'another process of this runner has synced with this boot or a later one',
+    )
+  }
+  const isNewBoot = request.boot > runner.boot
+  if (!isNewBoot && request.seq <= lastSeq(ctx, runner)) {
+    if (promoted) ctx.store.runners.update(runner)
+    return accepted(staleReply(ctx, runner))
+  }
+  const profileChanged = updateProfile(ctx, runner, request, isNewBoot)
+  hear(ctx, runner, request)
+
+  const before = ctx.store.leases.ofRunner(runner.id)
+  const held = before.filter(lease => checkLease(ctx, lease, runner))
+  const { verdicts, live, renewed } = applyReports(ctx, runner, held, request)
+  const granted = grant(ctx, runner, live, request)
+  const commands = ensureStops(ctx, runner, live)
+
+  const offered = live.filter(lease => lease.state === 'offered' && !granted.some(g => g.lease === lease))
+  const offers = [
+    ...offered.flatMap(lease => offerAgain(ctx, lease)),
+    ...granted.map(({ lease, run }) => toOffer(ctx, lease, run)),
+  ]
+  const busy = live.length + granted.length + commands.length > 0
+  const next = nextSyncMs(ctx, runner.id, busy)
+  const holdMs = request.leaving === true ? ctx.rules.handoverMs : ctx.rules.leaseTtlMs
+  if (renewed) {
+    runner.renewedAt = ctx.now
+    runner.holdMs = holdMs
+    wakeBy(ctx, ctx.now + holdMs + ctx.rules.leaseGraceMs)
+  }
+  const idleTooLong = ctx.now - runner.lastSeenAt >= LAST_SEEN_PERSIST_MS
+  const changed = profileChanged || promoted || before.length > 0 || granted.length > 0 || idleTooLong
+  if (changed) save(ctx, runner, request.seq, next)
+  hear(ctx, runner, request, next, request.slots.max - live.length - granted.length)
+  return accepted({
+    server_time: timestamp(ctx.now),
+    stale: false,
+    next_sync_in_ms: next,
+    lease_ttl_ms: holdMs,
+    runner: { state: runner.state, note: runner.note },
+    offers,
+    commands: commands.map(toCommand),
+    leases: verdicts,
+  })
+}
+
+/** A memo outlives no hibernation; the row knows every seq that wrote anything, which is all that matters. */
+function lastSeq(ctx: PoolContext, runner: RunnerRecord): number {
+  if (!runner.synced) return -1
+  const memo = ctx.memos.get(runner.id)
+  return memo?.bootId === runner.bootId ? Math.max(memo.seq, runner.seq) : runner.seq
+}
+
+function staleReply(ctx: PoolContext, runner: RunnerRecord): SyncResponse {
+  return {
+    server_time: timestamp(ctx.now),
+    stale: true,
+    next_sync_in_ms: nextSyncMs(ctx, runner.id, true),
+    lease_ttl_ms: ctx.rules.leaseTtlMs,
+    runner: { state: runner.state, note: runner.note },
+    offers: [],
+    commands: [],
+    leases: [],
+  }
+}
+
+/** Takes over what the runner says of itself. @returns whether any of it is news worth a row */
+function updateProfile(
+  ctx: PoolContext,
+  runner: RunnerRecord,
+  request: SyncRequest,
+  isNewBoot: boolean,
+): boolean {
+  const before = JSON.stringify(runner)
+  const memo = ctx.memos.get(runner.id)
+  if (isNewBoot) {
+    runner.boot = request.boot
+    runner.bootId = request.boot_id
+  }
+  runner.synced = true
+  runner.left = request.leaving === true
+  runner.drainingItself = request.draining
+  runner.slotsMax = request.slots.max
+  runner.protocol = request.protocol
+  runner.version = request.version ?? runner.version
+  runner.platform = request.platform ?? runner.platform
+  runner.engine = request.engine ?? runner.engine
+  const changed = before !== JSON.stringify(runner)
+  // Health is news at every sync and so never worth a row by itself; the memo carries it meanwhile.
+  runner.health = request.health ?? memo?.health ?? runner.health
+  return changed
+}
+
+/** Gives away the slots the runner does not hold: neither listed as occupied nor already promised. */
+function grant(
+  ctx: PoolContext,
+  runner: RunnerRecord,
+  live: readonly LeaseRecord[],
+  request: SyncRequest,
+): { lease: LeaseRecord; run: RunRecord }[] {
+  const occupied = new Set(live.map(lease => lease.sessionId))
+  for (const report of request.leases) if (report.state !== 'exited') occupied.add(report.session_id)
+  return assign(ctx, runner, live, request.slots.max - occupied.size).map(entry => offer(ctx, entry, runner))
+}
+
+/** Every lease that must stop has exactly one open command; one acked without effect is issued again. */
+function ensureStops(ctx: PoolContext, runner: RunnerRecord, live: readonly LeaseRecord[]): CommandRecord[] {
+  const open = ctx.store.commands.ofRunner(runner.id)
+  const unordered = live.filter(
+    lease => lease.stop !== null && !open.some(command => command.sessionId === lease.sessionId),
+  )
+  if (unordered.length === 0) return open
+  for (const lease of unordered) issueStop(ctx, lease)
+  return ctx.store.commands.ofRunner(runner.id)
+}
+
+/** The same offer, as long as the runner has not listed it, time is left and nobody cancelled. */
+function offerAgain(ctx: PoolContext, lease: LeaseRecord): Offer[] {
+  if (lease.stop !== null || ctx.now >= lease.offerEndsAt) return []
+  const run = ctx.store.runs.get(lease.runId)
+  return run === null ? [] : [toOffer(ctx, lease, run)]
+}
+
+function toOffer(ctx: PoolContext, lease: LeaseRecord, run: RunRecord): Offer {
+  return {
+    session_id: lease.sessionId,
+    run_id: run.id,
+    attempt: run.attempt,
+    offer_ttl_ms: lease.offerEndsAt - ctx.now,
+    job: {
+      image: run.spec.image,
+      command: run.spec.command === null ? null : [...run.spec.command],
+      env: { ...ctx.store.runs.env(run.id) },
+      timeout_seconds: run.spec.timeoutSeconds,
+      resources: run.spec.resources,
+      stream: run.spec.stream,
+    },
+  }
+}
+
+function toCommand(command: CommandRecord): SyncResponse['commands'][number] {
+  const { id, type, sessionId, reason } = command
+  return { id, type, session_id: sessionId, ...(reason === null ? {} : { reason }) }
+}
+
+/** Whatever is written carries the seq; a sync that changes nothing leaves only the memo. */
+function save(ctx: PoolContext, runner: RunnerRecord, seq: number, nextSync: number): void {
+  runner.seq = seq
+  runner.nextSyncMs = nextSync
+  runner.lastSeenAt = ctx.now
+  ctx.store.runners.update(runner)
+}
+
+function hear(
+  ctx: PoolContext,
+  runner: RunnerRecord,
+  request: SyncRequest,
+  nextSync = runner.nextSyncMs,
+  free = 0,
+): void {
+  ctx.memos.set(runner.id, {
+    bootId: runner.bootId,
+    seq: request.seq,
+    seenAt: ctx.now,
+    nextSyncMs: nextSync,
+    health: runner.health,
+    free,
+  })
+}

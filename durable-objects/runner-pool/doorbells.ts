@@ -1,0 +1,73 @@
+import { DOORBELL } from '../../protocol/runner-api.ts'
+import type { Doorbells as DoorbellView } from './core/context.ts'
+import type { Bell } from './core/doorbell.ts'
+
+/**
+ * The runners' hibernating doorbell sockets. Pings are answered by the runtime without waking the object;
+ * the time of the last answer is all that is ever asked of it. Which ring went unanswered is forgotten with
+ * hibernation, which costs one more ring.
+ */
+export class Doorbells implements DoorbellView {
+  readonly #ctx: DurableObjectState
+  readonly #rung = new Map<string, Bell>()
+
+  constructor(ctx: DurableObjectState) {
+    this.#ctx = ctx
+    ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair(DOORBELL.ping, DOORBELL.pong))
+  }
+
+  accept(runnerId: string, socket: WebSocket, now: number): void {
+    this.close(runnerId, DOORBELL.closeReplaced, 'replaced by a newer connection')
+    this.#ctx.acceptWebSocket(socket, [runnerId])
+    socket.serializeAttachment({ connectedAt: now })
+    this.#rung.delete(runnerId)
+  }
+
+  lastPongAt(runnerId: string): number | null {
+    const times = this.#ctx
+      .getWebSockets(runnerId)
+      .filter(isOpen)
+      .map(socket => this.#signOfLife(socket))
+    return times.length === 0 ? null : Math.max(...times)
+  }
+
+  /** Every runner with an open socket. */
+  bells(): Map<string, Bell> {
+    const bells = new Map<string, Bell>()
+    for (const socket of this.#ctx.getWebSockets()) {
+      const [runnerId] = this.#ctx.getTags(socket)
+      if (runnerId === undefined || !isOpen(socket)) continue
+      bells.set(runnerId, this.#rung.get(runnerId) ?? { rungAt: null, unanswered: 0 })
+    }
+    return bells
+  }
+
+  ring(runnerId: string, now: number): void {
+    const before = this.#rung.get(runnerId)
+    this.#rung.set(runnerId, { rungAt: now, unanswered: (before?.unanswered ?? 0) + 1 })
+    for (const socket of this.#ctx.getWebSockets(runnerId)) if (isOpen(socket)) socket.send(DOORBELL.ring)
+  }
+
+  /** The runner has synced: whatever was rung for, it knows. */
+  answered(runnerId: string): void {
+    this.#rung.delete(runnerId)
+  }
+
+  close(runnerId: string, code: number, reason: string): void {
+    for (const socket of this.#ctx.getWebSockets(runnerId)) if (isOpen(socket)) socket.close(code, reason)
+    this.#rung.delete(runnerId)
+  }
+
+  #signOfLife(socket: WebSocket): number {
+    const attachment: unknown = socket.deserializeAttachment()
+    const connectedAt =
+      typeof attachment === 'object' && attachment !== null && 'connectedAt' in attachment
+        ? Number(attachment.connectedAt)
+        : 0
+    return Math.max(connectedAt, this.#ctx.getWebSocketAutoResponseTimestamp(socket)?.getTime() ?? 0)
+  }
+}
+
+function isOpen(socket: WebSocket): boolean {
+  return socket.readyState === WebSocket.OPEN
+}

@@ -1,0 +1,68 @@
+import type { RunEvent } from '../../protocol/run.ts'
+import { timestamp } from '../../protocol/text.ts'
+import type { OutboxEntry } from './core/model.ts'
+import { toRun } from './core/runs.ts'
+import type { RunProjection } from './projection.ts'
+import type { PoolStore } from './store/store.ts'
+
+/**
+ * Moves run events to D1. At least once and in run order; D1 keeps only the first copy of an event and the
+ * highest version of a run, so a batch whose confirmation is lost is simply sent again.
+ */
+const BATCH_ENTRIES = 50
+/** One alarm does not drain for ever; the next one goes on. */
+const BATCHES_PER_DRAIN = 20
+const RETRY_FIRST_MS = 1_000
+const RETRY_CAP_MS = 60_000
+
+export interface DrainDeps {
+  readonly poolId: string
+  readonly tenantId: string
+  readonly store: PoolStore
+  project(projections: readonly RunProjection[]): Promise<void>
+  /** Runs the deletions as one transaction. */
+  transaction(work: () => void): void
+}
+
+/** @returns whether everything is confirmed @throws what `project` throws; what was confirmed stays so */
+export async function drainOutbox(deps: DrainDeps): Promise<boolean> {
+  for (let i = 0; i < BATCHES_PER_DRAIN; i++) {
+    const entries = deps.store.outbox.batch(BATCH_ENTRIES)
+    if (entries.length === 0) return true
+    await deps.project(projectionsOf(deps, entries))
+    deps.transaction(() => {
+      for (const entry of entries) deps.store.outbox.confirm(entry)
+    })
+  }
+  return false
+}
+
+/** @param failures in a row, from 1 @param random in [0, 1) */
+export function drainRetryMs(failures: number, random: number): number {
+  const ceiling = Math.min(RETRY_CAP_MS, RETRY_FIRST_MS * 2 ** (failures - 1))
+  return Math.round(ceiling * (0.5 + random / 2))
+}
+
+function projectionsOf(deps: DrainDeps, entries: readonly OutboxEntry[]): RunProjection[] {
+  const byRun = Map.groupBy(entries, entry => entry.runId)
+  return [...byRun].flatMap(([runId, events]) => {
+    const run = deps.store.runs.get(runId)
+    if (run === null) return []
+    return {
+      tenantId: deps.tenantId,
+      version: run.version,
+      run: toRun(deps.poolId, run),
+      events: events.map(entry => ({ seq: entry.seq, event: toEvent(entry) })),
+    }
+  })
+}
+
+function toEvent(entry: OutboxEntry): RunEvent {
+  return {
+    at: timestamp(entry.at),
+    type: entry.type,
+    ...(entry.sessionId === null ? {} : { session_id: entry.sessionId }),
+    ...(entry.runnerId === null ? {} : { runner_id: entry.runnerId }),
+    detail: entry.detail,
+  }
+}
