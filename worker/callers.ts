@@ -1,0 +1,36 @@
+import type { ApiKey, Role, Tenant } from '../protocol/admin-api.ts'
+
+/** Who may make a call: anyone, the operator, a tenant's key of at least this role, or a pool's runner. */
+export type Who = 'public' | 'operator' | Role | 'runner'
+
+export interface Anyone {
+  readonly kind: 'anyone'
+}
+export interface Operator {
+  readonly kind: 'operator'
+}
+export interface KeyHolder {
+  readonly kind: 'key'
+  readonly tenant: Tenant
+  readonly key: ApiKey
+}
+/** Only the pool's object can tell whether the credential is good, so it travels with every call to it. */
+export interface RunnerProcess {
+  readonly kind: 'runner'
+  readonly credentialHash: string
+}
+export type Caller = Anyone | Operator | KeyHolder | RunnerProcess
+
+/** How the audit trail names a caller. */
+export function actorOf(caller: Caller): string {
+  switch (caller.kind) {
+    case 'anyone':
+      return 'anonymous'
+    case 'operator':
+      return 'operator'
+    case 'key':
+      return caller.key.id
+    case 'runner':
+      return 'runner'
+  }
+}

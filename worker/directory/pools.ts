@@ -1,0 +1,101 @@
+import { and, desc, eq, lt } from 'drizzle-orm'
+import type { PageRequest } from '../http/paging.ts'
+import type { Directory } from './database.ts'
+import { environments, pools, registrationTokens } from './schema.ts'
+
+/** What D1 knows of a pool; the rest is its object's. */
+export interface PoolRecord {
+  readonly id: string
+  readonly name: string
+  readonly description: string
+  readonly createdAt: number
+}
+
+const RECORD = {
+  id: pools.id,
+  name: pools.name,
+  description: pools.description,
+  createdAt: pools.createdAt,
+}
+
+function mine(tenantId: string, poolId: string) {
+  return and(eq(pools.tenantId, tenantId), eq(pools.id, poolId))
+}
+
+export async function insertPool(directory: Directory, tenantId: string, pool: PoolRecord): Promise<void> {
+  await directory.insert(pools).values({ ...pool, tenantId })
+}
+
+export async function findPool(
+  directory: Directory,
+  tenantId: string,
+  poolId: string,
+): Promise<PoolRecord | null> {
+  const [row] = await directory.select(RECORD).from(pools).where(mine(tenantId, poolId)).limit(1)
+  return row ?? null
+}
+
+/** For registration, where nothing but the request's own word says whose pool it is. */
+export async function poolExists(directory: Directory, poolId: string): Promise<boolean> {
+  const rows = await directory.select({ id: pools.id }).from(pools).where(eq(pools.id, poolId)).limit(1)
+  return rows.length === 1
+}
+
+export async function listPools(
+  directory: Directory,
+  tenantId: string,
+  page: PageRequest,
+): Promise<PoolRecord[]> {
+  return await directory
+    .select(RECORD)
+    .from(pools)
+    .where(and(eq(pools.tenantId, tenantId), page.after === null ? undefined : lt(pools.id, page.after)))
+    .orderBy(desc(pools.id))
+    .limit(page.limit + 1)
+}
+
+export async function listPoolIds(directory: Directory, tenantId: string): Promise<string[]> {
+  const rows = await directory.select({ id: pools.id }).from(pools).where(eq(pools.tenantId, tenantId))
+  return rows.map(row => row.id)
+}
+
+export async function updatePool(
+  directory: Directory,
+  tenantId: string,
+  poolId: string,
+  change: { readonly name?: string | undefined; readonly description?: string | undefined },
+): Promise<PoolRecord | null> {
+  if (change.name === undefined && change.description === undefined) {
+    return await findPool(directory, tenantId, poolId)
+  }
+  const [row] = await directory
+    .update(pools)
+    .set({ name: change.name, description: change.description })
+    .where(mine(tenantId, poolId))
+    .returning(RECORD)
+  return row ?? null
+}
+
+/** The name of an environment that still sends its runs to the pool. */
+export async function environmentUsing(
+  directory: Directory,
+  tenantId: string,
+  poolId: string,
+): Promise<string | null> {
+  const [row] = await directory
+    .select({ name: environments.name })
+    .from(environments)
+    .where(and(eq(environments.tenantId, tenantId), eq(environments.poolId, poolId)))
+    .limit(1)
+  return row?.name ?? null
+}
+
+/** A pool's tokens go with it. */
+export async function deletePool(directory: Directory, tenantId: string, poolId: string): Promise<void> {
+  await directory.batch([
+    directory
+      .delete(registrationTokens)
+      .where(and(eq(registrationTokens.tenantId, tenantId), eq(registrationTokens.poolId, poolId))),
+    directory.delete(pools).where(mine(tenantId, poolId)),
+  ])
+}

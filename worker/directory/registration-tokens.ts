@@ -1,0 +1,202 @@
+import { and, desc, eq, isNull, lt, sql } from 'drizzle-orm'
+import type { z } from 'zod'
+import type { RegistrationToken, Tenant } from '../../protocol/admin-api.ts'
+import { timestamp, timestampOrNull } from '../../protocol/text.ts'
+import type { PageRequest } from '../http/paging.ts'
+import type { Directory } from './database.ts'
+import { registrationTokens, registrationTokenUses, tenants } from './schema.ts'
+import { tenantOf } from './tenants.ts'
+
+type Row = typeof registrationTokens.$inferSelect
+
+export interface NewRegistrationToken {
+  readonly id: string
+  readonly name: string
+  readonly hash: string
+  readonly hint: string
+  readonly createdAt: number
+  readonly expiresAt: number
+  readonly maxUses: number | null
+}
+
+/** A token as a list shows it, but for the online runners, which only the pool's object can count. */
+export type TokenRecord = Omit<z.output<typeof RegistrationToken>, 'runners_online'>
+
+/** A token as registration judges it. */
+export interface PresentedToken {
+  readonly id: string
+  readonly poolId: string
+  readonly tenant: Tenant
+  readonly expiresAt: number
+  readonly revokedAt: number | null
+  readonly usedUp: boolean
+}
+
+function recordOf(row: Row): TokenRecord {
+  return {
+    id: row.id,
+    name: row.name,
+    hint: row.hint,
+    created_at: timestamp(row.createdAt),
+    expires_at: timestamp(row.expiresAt),
+    max_uses: row.maxUses,
+    uses: row.uses,
+    last_used_at: timestampOrNull(row.lastUsedAt),
+    revoked_at: timestampOrNull(row.revokedAt),
+  }
+}
+
+export async function insertToken(
+  directory: Directory,
+  tenantId: string,
+  poolId: string,
+  token: NewRegistrationToken,
+): Promise<void> {
+  await directory.insert(registrationTokens).values({ ...token, tenantId, poolId, uses: 0 })
+}
+
+export async function listTokens(
+  directory: Directory,
+  tenantId: string,
+  poolId: string,
+  page: PageRequest,
+): Promise<TokenRecord[]> {
+  const rows = await directory
+    .select()
+    .from(registrationTokens)
+    .where(
+      and(
+        eq(registrationTokens.tenantId, tenantId),
+        eq(registrationTokens.poolId, poolId),
+        page.after === null ? undefined : lt(registrationTokens.id, page.after),
+      ),
+    )
+    .orderBy(desc(registrationTokens.id))
+    .limit(page.limit + 1)
+  return rows.map(recordOf)
+}
+
+/** @returns whether the pool has such a token; revoking it twice keeps the first time */
+export async function revokeToken(
+  directory: Directory,
+  tenantId: string,
+  poolId: string,
+  tokenId: string,
+  now: number,
+): Promise<boolean> {
+  const mine = and(
+    eq(registrationTokens.tenantId, tenantId),
+    eq(registrationTokens.poolId, poolId),
+    eq(registrationTokens.id, tokenId),
+  )
+  const [, rows] = await directory.batch([
+    directory
+      .update(registrationTokens)
+      .set({ revokedAt: now })
+      .where(and(mine, isNull(registrationTokens.revokedAt))),
+    directory.select({ id: registrationTokens.id }).from(registrationTokens).where(mine).limit(1),
+  ])
+  return rows.length === 1
+}
+
+/** Without a tenant, because the hash is what tells whose token it is. */
+export async function findTokenByHash(directory: Directory, hash: string): Promise<PresentedToken | null> {
+  const [row] = await directory
+    .select({ token: registrationTokens, tenant: tenants })
+    .from(registrationTokens)
+    .innerJoin(tenants, eq(tenants.id, registrationTokens.tenantId))
+    .where(eq(registrationTokens.hash, hash))
+    .limit(1)
+  if (row === undefined) return null
+  const { token, tenant } = row
+  return {
+    id: token.id,
+    poolId: token.poolId,
+    tenant: tenantOf(tenant),
+    expiresAt: token.expiresAt,
+    revokedAt: token.revokedAt,
+    usedUp: token.maxUses !== null && token.uses >= token.maxUses,
+  }
+}
+
+/** The process that registers; its retries share one use. */
+export interface RegisteringProcess {
+  readonly tenantId: string
+  readonly tokenId: string
+  readonly name: string
+  readonly bootId: string
+}
+
+function openUse(process: RegisteringProcess) {
+  return and(
+    eq(registrationTokenUses.tokenId, process.tokenId),
+    eq(registrationTokenUses.tenantId, process.tenantId),
+    eq(registrationTokenUses.runnerName, process.name),
+    eq(registrationTokenUses.bootId, process.bootId),
+    isNull(registrationTokenUses.runnerId),
+  )
+}
+
+/**
+ * Counts a use and records it in one transaction, unless the process has one open from a try whose end is unknown.
+ * However many race, no more than `max_uses` get one.
+ * @returns the id of the use, or null when the token has none left (or died meanwhile)
+ */
+export async function takeUse(
+  directory: Directory,
+  process: RegisteringProcess,
+  useId: string,
+  now: number,
+): Promise<string | null> {
+  const { tenantId, tokenId, name, bootId } = process
+  const [, , open] = await directory.batch([
+    directory.run(sql`
+      INSERT INTO registration_token_uses (id, tenant_id, token_id, runner_name, boot_id, at)
+      SELECT ${useId}, ${tenantId}, ${tokenId}, ${name}, ${bootId}, ${now}
+      FROM registration_tokens AS token
+      WHERE token.id = ${tokenId} AND token.tenant_id = ${tenantId}
+        AND token.revoked_at IS NULL AND token.expires_at > ${now}
+        AND (token.max_uses IS NULL OR token.uses < token.max_uses)
+        AND NOT EXISTS (
+          SELECT 1 FROM registration_token_uses AS taken
+          WHERE taken.token_id = ${tokenId} AND taken.tenant_id = ${tenantId}
+            AND taken.runner_name = ${name} AND taken.boot_id = ${bootId} AND taken.runner_id IS NULL
+        )`),
+    directory.run(sql`
+      UPDATE registration_tokens SET uses = uses + 1, last_used_at = ${now}
+      WHERE id = ${tokenId} AND tenant_id = ${tenantId}
+        AND EXISTS (SELECT 1 FROM registration_token_uses WHERE id = ${useId})`),
+    directory
+      .select({ id: registrationTokenUses.id })
+      .from(registrationTokenUses)
+      .where(openUse(process))
+      .limit(1),
+  ])
+  return open[0]?.id ?? null
+}
+
+/** The pool's object has taken the runner in: the use is spent for good. */
+export async function settleUse(
+  directory: Directory,
+  process: RegisteringProcess,
+  runnerId: string,
+): Promise<void> {
+  await directory.update(registrationTokenUses).set({ runnerId }).where(openUse(process))
+}
+
+/** The pool's object has refused the runner: the use is free again. Repeating it gives nothing more back. */
+export async function giveBackUse(
+  directory: Directory,
+  process: RegisteringProcess,
+  useId: string,
+): Promise<void> {
+  const { tenantId, tokenId } = process
+  const stillOpen = sql`id = ${useId} AND tenant_id = ${tenantId} AND runner_id IS NULL`
+  await directory.batch([
+    directory.run(sql`
+      UPDATE registration_tokens SET uses = uses - 1
+      WHERE id = ${tokenId} AND tenant_id = ${tenantId}
+        AND EXISTS (SELECT 1 FROM registration_token_uses WHERE ${stillOpen})`),
+    directory.run(sql`DELETE FROM registration_token_uses WHERE ${stillOpen}`),
+  ])
+}

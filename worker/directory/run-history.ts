@@ -1,0 +1,70 @@
+import { and, asc, desc, eq, gt, lt } from 'drizzle-orm'
+import { runEvents, runs } from '../../durable-objects/runner-pool/history.ts'
+import { Run, RunEvent, type RunStatus } from '../../protocol/run.ts'
+import type { PageRequest } from '../http/paging.ts'
+import type { Directory } from './database.ts'
+
+/** Reads of what the pool objects project into D1. It may lag; only a terminal run in it is final. */
+export interface RunFilter {
+  readonly environmentId?: string | undefined
+  readonly poolId?: string | undefined
+  readonly status?: RunStatus | undefined
+}
+
+export async function findRun(directory: Directory, tenantId: string, runId: string): Promise<Run | null> {
+  const [row] = await directory
+    .select({ document: runs.document })
+    .from(runs)
+    .where(and(eq(runs.tenantId, tenantId), eq(runs.id, runId)))
+    .limit(1)
+  return row === undefined ? null : runOf(row.document)
+}
+
+export async function listRuns(
+  directory: Directory,
+  tenantId: string,
+  filter: RunFilter,
+  page: PageRequest,
+): Promise<Run[]> {
+  const rows = await directory
+    .select({ document: runs.document })
+    .from(runs)
+    .where(
+      and(
+        eq(runs.tenantId, tenantId),
+        filter.environmentId === undefined ? undefined : eq(runs.environmentId, filter.environmentId),
+        filter.poolId === undefined ? undefined : eq(runs.poolId, filter.poolId),
+        filter.status === undefined ? undefined : eq(runs.status, filter.status),
+        page.after === null ? undefined : lt(runs.id, page.after),
+      ),
+    )
+    .orderBy(desc(runs.id))
+    .limit(page.limit + 1)
+  return rows.map(row => runOf(row.document))
+}
+
+/** Oldest first. */
+export async function listRunEvents(
+  directory: Directory,
+  tenantId: string,
+  runId: string,
+  page: PageRequest,
+): Promise<{ seq: number; event: RunEvent }[]> {
+  const rows = await directory
+    .select({ seq: runEvents.seq, document: runEvents.document })
+    .from(runEvents)
+    .where(
+      and(
+        eq(runEvents.tenantId, tenantId),
+        eq(runEvents.runId, runId),
+        page.after === null ? undefined : gt(runEvents.seq, Number(page.after)),
+      ),
+    )
+    .orderBy(asc(runEvents.seq))
+    .limit(page.limit + 1)
+  return rows.map(row => ({ seq: row.seq, event: RunEvent.parse(JSON.parse(row.document)) }))
+}
+
+function runOf(document: string): Run {
+  return Run.parse(JSON.parse(document))
+}

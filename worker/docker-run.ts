@@ -1,0 +1,18 @@
+import { VERSION } from '../protocol/version.ts'
+
+/** The documented command that starts a runner, filled in: paste it into a shell on the Docker host. */
+export function dockerRun(origin: string, poolId: string, registrationToken: string): string {
+  return [
+    'docker run -d',
+    '--name certyn-runner',
+    '--restart unless-stopped',
+    '-v /var/run/docker.sock:/var/run/docker.sock',
+    '-v /var/lib/certyn-runner:/var/lib/certyn-runner',
+    `-e CONTROL_PLANE_URL=${origin}`,
+    `-e RUNNER_POOL_ID=${poolId}`,
+    `-e REGISTRATION_TOKEN=${registrationToken}`,
+    '-e RUNNER_NAME=runner-east-1',
+    '-e MAX_CONCURRENCY=2',
+    `docker.io/certyn/runner:v${VERSION}`,
+  ].join(' \\\n  ')
+}

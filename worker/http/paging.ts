@@ -1,0 +1,89 @@
+import { z } from 'zod'
+import type { Page } from '../../protocol/admin-api.ts'
+import type { IdKind } from '../../protocol/ids.ts'
+import { ID_PREFIXES } from '../../protocol/ids.ts'
+import { PAGE_DEFAULT, PAGE_MAX } from '../../protocol/limits.ts'
+
+/** One page of a list: how many items at most, and the key of the last item the caller has seen. */
+export interface PageRequest {
+  readonly limit: number
+  readonly after: string | null
+}
+
+const CURSOR_LIMIT_CHARS = 256
+
+export function limitOf(max: number = PAGE_MAX) {
+  return z
+    .string()
+    .regex(/^[1-9][0-9]{0,3}$/, `expected a whole number from 1 to ${max}`)
+    .transform(Number)
+    .refine(value => value <= max, `expected a whole number from 1 to ${max}`)
+    .default(Math.min(PAGE_DEFAULT, max))
+    .meta({ type: 'integer', minimum: 1, maximum: max, default: Math.min(PAGE_DEFAULT, max) })
+}
+
+/** `?limit=&cursor=` of a list whose cursor is somebody else's business (the pool's object). */
+export function pageQuery(max: number = PAGE_MAX) {
+  return { limit: limitOf(max), cursor: z.string().max(CURSOR_LIMIT_CHARS).optional() }
+}
+
+/** `?limit=&cursor=` of a list that is ordered by id. */
+export function idPageQuery(kind: IdKind, max: number = PAGE_MAX) {
+  const known = new RegExp(`^${ID_PREFIXES[kind]}_[0-7][0-9a-hjkmnp-tv-z]{25}$`)
+  return { limit: limitOf(max), cursor: cursorOf(text => known.test(text)).optional() }
+}
+
+/** `?limit=&cursor=` of a list that is ordered by a sequence number. */
+export function seqPageQuery() {
+  return { limit: limitOf(), cursor: cursorOf(text => /^(0|[1-9][0-9]{0,14})$/.test(text)).optional() }
+}
+
+/** @param items up to `limit + 1` of them: one more than is shown tells whether there is a next page */
+export function pageOfRows<Row, Item>(
+  rows: readonly Row[],
+  limit: number,
+  keyOf: (row: Row) => string,
+  itemOf: (row: Row) => Item,
+): Page<Item> {
+  const shown = rows.slice(0, limit)
+  const last = shown.at(-1)
+  return {
+    items: shown.map(itemOf),
+    next_cursor: rows.length > limit && last !== undefined ? encodeCursor(keyOf(last)) : null,
+  }
+}
+
+/** `pageOfRows` for the common case of items that carry the id they are ordered by. */
+export function pageById<Item extends { readonly id: string }>(
+  items: readonly Item[],
+  limit: number,
+): Page<Item> {
+  return pageOfRows(
+    items,
+    limit,
+    item => item.id,
+    item => item,
+  )
+}
+
+function cursorOf(isKnown: (text: string) => boolean) {
+  return z
+    .string()
+    .max(CURSOR_LIMIT_CHARS)
+    .transform(text => decodeCursor(text) ?? '')
+    .refine(isKnown, 'this cursor was not given out here')
+    .meta({ type: 'string', description: '`next_cursor` of the page before' })
+}
+
+/** Opaque to callers, so that what a list is ordered by can change. */
+function encodeCursor(key: string): string {
+  return btoa(key).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '')
+}
+
+function decodeCursor(cursor: string): string | null {
+  try {
+    return atob(cursor.replaceAll('-', '+').replaceAll('_', '/'))
+  } catch {
+    return null
+  }
+}

@@ -1,0 +1,142 @@
+import { z } from 'zod'
+import { CreateEnvironment, Environment, pageOf, UpdateEnvironment } from '../../protocol/admin-api.ts'
+import { accepted, type Result, refused } from '../../protocol/errors.ts'
+import { EnvironmentId } from '../../protocol/ids.ts'
+import type { KeyHolder } from '../callers.ts'
+import {
+  deleteEnvironment,
+  type EnvironmentFields,
+  findEnvironment,
+  insertEnvironment,
+  listEnvironments,
+  updateEnvironment,
+} from '../directory/environments.ts'
+import { findPool } from '../directory/pools.ts'
+import { noteChange } from '../edge.ts'
+import { atLeast } from '../guards.ts'
+import { invalidField } from '../http/input.ts'
+import { idPageQuery, pageById } from '../http/paging.ts'
+import { created, done, NO_CONTENT } from '../http/reply.ts'
+import { type Call, defineRoute } from '../http/route.ts'
+import { mintId } from '../ids.ts'
+
+const EnvironmentPath = z.object({ environment_id: EnvironmentId })
+
+/** Where runs go: a pool of the tenant's own, or elsewhere. */
+export const environmentRoutes = [
+  defineRoute({
+    method: 'post',
+    path: '/api/v1/environments',
+    tag: 'Environments',
+    summary: 'Create an environment',
+    guard: atLeast('admin'),
+    needsFeature: true,
+    body: CreateEnvironment,
+    statuses: [201],
+    answer: Environment,
+    refusals: ['not_found'],
+    async handle(call, { body }) {
+      const fields = {
+        name: body.name,
+        execution_target: body.execution_target,
+        pool_id: body.pool_id ?? null,
+        default_image: body.default_image ?? null,
+      }
+      const checked = await checkPool(call, fields)
+      if (!checked.ok) return checked
+      const id = mintId('environment')
+      const environment = await insertEnvironment(call.directory, call.caller.tenant.id, id, fields, call.now)
+      noteChange(call, 'environment.created', id)
+      return accepted(created(environment))
+    },
+  }),
+  defineRoute({
+    method: 'get',
+    path: '/api/v1/environments',
+    tag: 'Environments',
+    summary: 'List environments',
+    guard: atLeast('viewer'),
+    query: z.strictObject(idPageQuery('environment')),
+    statuses: [200],
+    answer: pageOf(Environment),
+    async handle(call, { query: { limit, cursor } }) {
+      const page = { limit, after: cursor ?? null }
+      const rows = await listEnvironments(call.directory, call.caller.tenant.id, page)
+      return accepted(done(pageById(rows, limit)))
+    },
+  }),
+  defineRoute({
+    method: 'get',
+    path: '/api/v1/environments/{environment_id}',
+    tag: 'Environments',
+    summary: 'Read an environment',
+    guard: atLeast('viewer'),
+    params: EnvironmentPath,
+    statuses: [200],
+    answer: Environment,
+    refusals: ['not_found'],
+    async handle(call, { params }) {
+      const found = await findEnvironment(call.directory, call.caller.tenant.id, params.environment_id)
+      return found === null ? refused('not_found', 'no such environment') : accepted(done(found))
+    },
+  }),
+  defineRoute({
+    method: 'patch',
+    path: '/api/v1/environments/{environment_id}',
+    tag: 'Environments',
+    summary: 'Change an environment; runs already queued stay where they are',
+    guard: atLeast('admin'),
+    needsFeature: true,
+    params: EnvironmentPath,
+    body: UpdateEnvironment,
+    statuses: [200],
+    answer: Environment,
+    refusals: ['not_found'],
+    async handle(call, { params: { environment_id }, body }) {
+      const tenantId = call.caller.tenant.id
+      const before = await findEnvironment(call.directory, tenantId, environment_id)
+      if (before === null) return refused('not_found', 'no such environment')
+      const fields = {
+        name: body.name ?? before.name,
+        execution_target: body.execution_target ?? before.execution_target,
+        pool_id: body.pool_id === undefined ? before.pool_id : body.pool_id,
+        default_image: body.default_image === undefined ? before.default_image : body.default_image,
+      }
+      const checked = await checkPool(call, fields)
+      if (!checked.ok) return checked
+      const environment = await updateEnvironment(call.directory, tenantId, environment_id, fields)
+      if (environment === null) return refused('not_found', 'no such environment')
+      noteChange(call, 'environment.updated', environment_id)
+      return accepted(done(environment))
+    },
+  }),
+  defineRoute({
+    method: 'delete',
+    path: '/api/v1/environments/{environment_id}',
+    tag: 'Environments',
+    summary: 'Delete an environment; its runs go on and stay readable',
+    guard: atLeast('admin'),
+    needsFeature: true,
+    params: EnvironmentPath,
+    statuses: [204],
+    answer: z.undefined(),
+    refusals: ['not_found'],
+    async handle(call, { params: { environment_id } }) {
+      if (!(await deleteEnvironment(call.directory, call.caller.tenant.id, environment_id))) {
+        return refused('not_found', 'no such environment')
+      }
+      noteChange(call, 'environment.deleted', environment_id)
+      return accepted(NO_CONTENT)
+    },
+  }),
+]
+
+async function checkPool(call: Call<KeyHolder>, fields: EnvironmentFields): Promise<Result<null>> {
+  if (fields.pool_id === null) {
+    return fields.execution_target === 'self_hosted'
+      ? invalidField('pool_id', 'required when execution_target is self_hosted')
+      : accepted(null)
+  }
+  const pool = await findPool(call.directory, call.caller.tenant.id, fields.pool_id)
+  return pool === null ? refused('not_found', 'no such pool') : accepted(null)
+}

@@ -1,0 +1,214 @@
+import { z } from 'zod'
+import type { PoolSummary } from '../../durable-objects/runner-pool/rpc.ts'
+import {
+  CreatePool,
+  DrainRequest,
+  Pool,
+  type PoolState,
+  pageOf,
+  UpdatePool,
+} from '../../protocol/admin-api.ts'
+import { accepted, type Result, refused } from '../../protocol/errors.ts'
+import { PoolId } from '../../protocol/ids.ts'
+import { POOL_PAGE_MAX } from '../../protocol/limits.ts'
+import { timestamp } from '../../protocol/text.ts'
+import type { KeyHolder } from '../callers.ts'
+import { mapBounded } from '../concurrency.ts'
+import {
+  deletePool,
+  environmentUsing,
+  findPool,
+  insertPool,
+  listPools,
+  type PoolRecord,
+  updatePool,
+} from '../directory/pools.ts'
+import { noteChange } from '../edge.ts'
+import { atLeast } from '../guards.ts'
+import { idPageQuery, pageOfRows } from '../http/paging.ts'
+import { created, done, NO_CONTENT, type Reply } from '../http/reply.ts'
+import { type Call, defineRoute } from '../http/route.ts'
+import { mintId } from '../ids.ts'
+
+const PoolPath = z.object({ pool_id: PoolId })
+
+/** A page of pools asks each one's object; a few at a time leaves connections for everybody else. */
+const SUMMARIES_AT_ONCE = 10
+
+/** A pool's name is D1's; its state, note and statistics are its object's. */
+export const poolRoutes = [
+  defineRoute({
+    method: 'post',
+    path: '/api/v1/pools',
+    tag: 'Pools',
+    summary: 'Create a pool',
+    guard: atLeast('admin'),
+    needsFeature: true,
+    body: CreatePool,
+    statuses: [201],
+    answer: Pool,
+    async handle(call, { body }) {
+      const { tenant } = call.caller
+      const record = {
+        id: mintId('pool'),
+        name: body.name,
+        description: body.description ?? '',
+        createdAt: call.now,
+      }
+      // The object first: a row always has an object behind it, and an object without a row is never asked.
+      const object = call.pool(record.id)
+      await object.initialise({ tenant_id: tenant.id, tenant_slug: tenant.slug, pool_id: record.id })
+      await insertPool(call.directory, tenant.id, record)
+      noteChange(call, 'pool.created', record.id)
+      return withSummary(record, await object.summary(), created)
+    },
+  }),
+  defineRoute({
+    method: 'get',
+    path: '/api/v1/pools',
+    tag: 'Pools',
+    summary: 'List pools',
+    guard: atLeast('viewer'),
+    query: z.strictObject(idPageQuery('pool', POOL_PAGE_MAX)),
+    statuses: [200],
+    answer: pageOf(Pool),
+    async handle(call, { query: { limit, cursor } }) {
+      const rows = await listPools(call.directory, call.caller.tenant.id, { limit, after: cursor ?? null })
+      const { items, next_cursor } = pageOfRows(
+        rows,
+        limit,
+        row => row.id,
+        row => row,
+      )
+      const summaries = await mapBounded(items, SUMMARIES_AT_ONCE, record => call.pool(record.id).summary())
+      // A pool whose object is gone is being deleted.
+      const shown = items.flatMap((record, i) => {
+        const summary = summaries[i]
+        return summary?.ok ? [poolOf(record, summary.value)] : []
+      })
+      return accepted(done({ items: shown, next_cursor }))
+    },
+  }),
+  defineRoute({
+    method: 'get',
+    path: '/api/v1/pools/{pool_id}',
+    tag: 'Pools',
+    summary: 'Read a pool',
+    guard: atLeast('viewer'),
+    params: PoolPath,
+    statuses: [200],
+    answer: Pool,
+    refusals: ['not_found'],
+    async handle(call, { params: { pool_id } }) {
+      const record = await findPool(call.directory, call.caller.tenant.id, pool_id)
+      if (record === null) return refused('not_found', 'no such pool')
+      return withSummary(record, await call.pool(pool_id).summary(), done)
+    },
+  }),
+  defineRoute({
+    method: 'patch',
+    path: '/api/v1/pools/{pool_id}',
+    tag: 'Pools',
+    summary: 'Rename or describe a pool',
+    guard: atLeast('admin'),
+    needsFeature: true,
+    params: PoolPath,
+    body: UpdatePool,
+    statuses: [200],
+    answer: Pool,
+    refusals: ['not_found'],
+    async handle(call, { params: { pool_id }, body }) {
+      const record = await updatePool(call.directory, call.caller.tenant.id, pool_id, body)
+      if (record === null) return refused('not_found', 'no such pool')
+      noteChange(call, 'pool.updated', pool_id)
+      return withSummary(record, await call.pool(pool_id).summary(), done)
+    },
+  }),
+  defineRoute({
+    method: 'delete',
+    path: '/api/v1/pools/{pool_id}',
+    tag: 'Pools',
+    summary: 'Delete an empty pool and its tokens',
+    guard: atLeast('admin'),
+    needsFeature: true,
+    params: PoolPath,
+    statuses: [204],
+    answer: z.undefined(),
+    refusals: ['not_found', 'conflict', 'pool_not_empty'],
+    async handle(call, { params: { pool_id } }) {
+      const tenantId = call.caller.tenant.id
+      if ((await findPool(call.directory, tenantId, pool_id)) === null) {
+        return refused('not_found', 'no such pool')
+      }
+      const user = await environmentUsing(call.directory, tenantId, pool_id)
+      if (user !== null) return refused('conflict', `The environment "${user}" still uses the pool.`)
+      const destroyed = await call.pool(pool_id).destroy()
+      // An object that is gone already is an earlier delete that did not reach D1.
+      if (!destroyed.ok && destroyed.error.code !== 'not_found') return destroyed
+      await deletePool(call.directory, tenantId, pool_id)
+      noteChange(call, 'pool.deleted', pool_id)
+      return accepted(NO_CONTENT)
+    },
+  }),
+  defineRoute({
+    method: 'post',
+    path: '/api/v1/pools/{pool_id}/drain',
+    tag: 'Pools',
+    summary: 'Give no new leases in this pool',
+    guard: atLeast('admin'),
+    needsFeature: true,
+    params: PoolPath,
+    body: DrainRequest,
+    statuses: [200],
+    answer: Pool,
+    refusals: ['not_found'],
+    handle: (call, { params, body }) => setState(call, params.pool_id, 'draining', body.note ?? null),
+  }),
+  defineRoute({
+    method: 'post',
+    path: '/api/v1/pools/{pool_id}/resume',
+    tag: 'Pools',
+    summary: 'Give leases in this pool again',
+    guard: atLeast('admin'),
+    needsFeature: true,
+    params: PoolPath,
+    body: z.strictObject({}),
+    statuses: [200],
+    answer: Pool,
+    refusals: ['not_found'],
+    handle: (call, { params }) => setState(call, params.pool_id, 'active', null),
+  }),
+]
+
+async function setState(
+  call: Call<KeyHolder>,
+  poolId: string,
+  state: PoolState,
+  note: string | null,
+): Promise<Result<Reply<Pool>>> {
+  const record = await findPool(call.directory, call.caller.tenant.id, poolId)
+  if (record === null) return refused('not_found', 'no such pool')
+  const summary = await call.pool(poolId).setState(state, note)
+  if (summary.ok) noteChange(call, state === 'active' ? 'pool.resumed' : 'pool.drained', poolId)
+  return withSummary(record, summary, done)
+}
+
+function withSummary(
+  record: PoolRecord,
+  summary: Result<PoolSummary>,
+  reply: (pool: Pool) => Reply<Pool>,
+): Result<Reply<Pool>> {
+  return summary.ok ? accepted(reply(poolOf(record, summary.value))) : summary
+}
+
+function poolOf(record: PoolRecord, summary: PoolSummary): Pool {
+  return {
+    id: record.id,
+    name: record.name,
+    description: record.description,
+    state: summary.state,
+    note: summary.note,
+    created_at: timestamp(record.createdAt),
+    stats: summary.stats,
+  }
+}
