@@ -1,0 +1,142 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { hostname } from 'node:os'
+import { z } from 'zod'
+import { PoolId } from '../protocol/ids.ts'
+import { SLOT_LIMIT } from '../protocol/limits.ts'
+import { Labels, Name } from '../protocol/text.ts'
+import { LOG_LEVELS } from './log.ts'
+import { SettingsError } from './settings-error.ts'
+
+/** Every setting of the runner, parsed once. A wrong one stops the process; a secret is never echoed. */
+
+const LOOPBACK = new Set(['localhost', '127.0.0.1', '[::1]'])
+
+const OptionalText = z
+  .string()
+  .trim()
+  .transform(text => (text === '' ? null : text))
+  .nullable()
+  .default(null)
+
+function whole(min: number, max: number, unit: string) {
+  const expected = `expected a whole number of ${unit} from ${min} to ${max}`
+  return z
+    .string()
+    .trim()
+    .regex(/^\d+$/, expected)
+    .transform(Number)
+    .refine(value => value >= min && value <= max, expected)
+}
+
+const LabelList = z
+  .string()
+  .transform((text, context) => {
+    const labels: Record<string, string> = {}
+    for (const part of text.split(',').map(one => one.trim())) {
+      if (part === '') continue
+      const at = part.indexOf('=')
+      if (at < 1) {
+        context.addIssue('expected k=v,k2=v2')
+        return z.NEVER
+      }
+      labels[part.slice(0, at).trim()] = part.slice(at + 1).trim()
+    }
+    return labels
+  })
+  .pipe(Labels)
+
+const ProxyUrl = OptionalText.refine(
+  text => text === null || /^https?:$/.test(URL.parse(text)?.protocol ?? ''),
+  'expected http://host:port or https://host:port',
+)
+
+const DockerHost = z
+  .string()
+  .trim()
+  .regex(/^unix:\/\/\/.+/, 'expected a local unix socket, for example unix:///var/run/docker.sock')
+  .transform(text => text.slice('unix://'.length))
+
+const Environment = z
+  .object({
+    CONTROL_PLANE_URL: z.string({ error: 'is required: the address of the control plane' }).trim(),
+    RUNNER_POOL_ID: z.string({ error: 'is required: the id of the pool to join' }).trim().pipe(PoolId),
+    REGISTRATION_TOKEN: OptionalText,
+    REGISTRATION_TOKEN_FILE: OptionalText,
+    RUNNER_NAME: z.string().trim().default(hostname()).pipe(Name),
+    MAX_CONCURRENCY: whole(1, SLOT_LIMIT, 'sessions').default(1),
+    RUNNER_STATE_DIR: z
+      .string()
+      .trim()
+      .regex(/^\//, 'expected an absolute path')
+      .default('/var/lib/certyn-runner'),
+    RUNNER_LABELS: LabelList.default({}),
+    RUNNER_EXECUTOR: z.enum(['docker', 'host'], { error: 'expected docker or host' }).default('docker'),
+    RUNNER_POLICY_FILE: OptionalText,
+    RUNNER_PULL_POLICY: z
+      .enum(['always', 'if_not_present', 'never'], { error: 'expected always, if_not_present or never' })
+      .default('if_not_present'),
+    RUNNER_REGISTRY_AUTH_FILE: OptionalText,
+    RUNNER_JOB_HTTPS_PROXY: ProxyUrl,
+    RUNNER_JOB_NO_PROXY: OptionalText,
+    RUNNER_JOB_CA_FILE: OptionalText.refine(
+      file => file === null || existsSync(file),
+      'expected the path of a readable PEM file',
+    ),
+    RUNNER_STOP_GRACE_SECONDS: whole(0, 3600, 'seconds').default(10),
+    RUNNER_MIN_DISK_MB: whole(0, 1_000_000_000, 'MB').default(1024),
+    RUNNER_LOG_CAP_MB: whole(1, 1_000_000, 'MB').default(256),
+    RUNNER_SESSION_DISK_MB: whole(1, 1_000_000_000, 'MB').nullable().default(null),
+    RUNNER_METRICS_PORT: whole(1, 65_535, 'a port').nullable().default(null),
+    RUNNER_ALLOW_HTTP: z.enum(['0', '1'], { error: 'expected 0 or 1' }).default('0'),
+    DOCKER_HOST: DockerHost.default('/var/run/docker.sock'),
+    HTTPS_PROXY: ProxyUrl,
+    NO_PROXY: OptionalText,
+    LOG_LEVEL: z.enum(LOG_LEVELS, { error: `expected one of ${LOG_LEVELS.join(', ')}` }).default('info'),
+    OTEL_EXPORTER_OTLP_ENDPOINT: OptionalText,
+  })
+  .superRefine((env, context) => {
+    const problem = urlProblem(env.CONTROL_PLANE_URL, env.RUNNER_ALLOW_HTTP === '1')
+    if (problem !== null) context.addIssue({ code: 'custom', path: ['CONTROL_PLANE_URL'], message: problem })
+  })
+
+export type Config = Readonly<
+  Omit<z.infer<typeof Environment>, 'CONTROL_PLANE_URL'> & { CONTROL_PLANE_URL: URL }
+>
+
+/**
+ * An empty variable counts as not set, because `docker run -e NAME` passes one.
+ * @throws SettingsError with one line per wrong variable: its name and what was expected
+ */
+export function readConfig(env: Readonly<Record<string, string | undefined>>): Config {
+  const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value?.trim()))
+  const lower = { HTTPS_PROXY: given.https_proxy, NO_PROXY: given.no_proxy }
+  const present = Object.fromEntries(Object.entries({ ...lower, ...given }).filter(([, value]) => value))
+  const parsed = Environment.safeParse(present)
+  if (!parsed.success) {
+    const lines = parsed.error.issues.map(issue => `${issue.path.map(String).join('.')}: ${issue.message}`)
+    throw new SettingsError(lines.join('\n'))
+  }
+  return Object.freeze({ ...parsed.data, CONTROL_PLANE_URL: new URL(parsed.data.CONTROL_PLANE_URL) })
+}
+
+function urlProblem(text: string, allowHttp: boolean): string | null {
+  const url = URL.parse(text)
+  if (url === null || !/^https?:$/.test(url.protocol))
+    return 'expected an address such as https://certyn.example.com'
+  if (url.username !== '' || url.password !== '') return 'must not hold a user name or password'
+  if (url.search !== '' || url.hash !== '') return 'must not hold a query or a fragment'
+  if (url.protocol === 'https:' || LOOPBACK.has(url.hostname) || allowHttp) return null
+  return 'expected https://; plain http:// is taken for this machine only, or with RUNNER_ALLOW_HTTP=1'
+}
+
+/** Read anew on every registration attempt, so that a token can be put right while the runner waits. */
+export function readRegistrationToken(config: Config): string | null {
+  if (config.REGISTRATION_TOKEN !== null) return config.REGISTRATION_TOKEN
+  if (config.REGISTRATION_TOKEN_FILE === null) return null
+  try {
+    return readFileSync(config.REGISTRATION_TOKEN_FILE, 'utf8').trim()
+  } catch (error) {
+    const file = config.REGISTRATION_TOKEN_FILE
+    throw new SettingsError(`REGISTRATION_TOKEN_FILE: ${file} cannot be read`, { cause: error })
+  }
+}

@@ -1,0 +1,112 @@
+import type Docker from 'dockerode'
+import { z } from 'zod'
+import type { Exit } from '../../../protocol/runner-api.ts'
+import type { Config } from '../../config.ts'
+import { reasonOf } from '../../log.ts'
+import type { PrepareHooks } from '../executor.ts'
+import { classifyFailure } from './classify-failure.ts'
+import { engineRefusal, isNotFound, within } from './engine.ts'
+import type { RegistryAuth } from './registry-auth.ts'
+
+export interface ImageFacts {
+  readonly id: string
+  readonly digest: string
+  readonly user: string
+  readonly labels: Readonly<Record<string, string>>
+}
+
+const Inspected = z.object({
+  Id: z.string(),
+  RepoDigests: z.array(z.string()).nullish(),
+  Config: z
+    .object({ User: z.string().nullish(), Labels: z.record(z.string(), z.string()).nullish() })
+    .nullish(),
+})
+
+/** A pull whose registry has said nothing for so long has failed. */
+const PULL_STALL_MS = 120_000
+
+export class Images {
+  readonly #docker: Docker
+  readonly #policy: Config['RUNNER_PULL_POLICY']
+  readonly #auth: RegistryAuth
+
+  constructor(docker: Docker, policy: Config['RUNNER_PULL_POLICY'], auth: RegistryAuth) {
+    this.#docker = docker
+    this.#policy = policy
+    this.#auth = auth
+  }
+
+  /** @returns the image, or why there is none. Throws when the Engine cannot be asked. */
+  async obtain(reference: string, hooks: PrepareHooks): Promise<ImageFacts | { readonly exit: Exit }> {
+    const present = this.#policy === 'always' ? null : await this.inspect(reference)
+    if (present !== null) return present
+    if (this.#policy === 'never') {
+      const message = `${reference} is not on this host and RUNNER_PULL_POLICY is never`
+      return { exit: { code: null, reason: 'image_not_found', message } }
+    }
+    hooks.onPulling()
+    const problem = await this.#pull(reference, hooks.signal)
+    if (problem !== null) return { exit: classifyFailure('pull', problem) }
+    const pulled = await this.inspect(reference)
+    return pulled ?? { exit: classifyFailure('pull', `${reference} was pulled and is not there`) }
+  }
+
+  /** @returns null when the Engine does not have it */
+  async inspect(reference: string): Promise<ImageFacts | null> {
+    try {
+      const image = Inspected.parse(await within(this.#docker.getImage(withTag(reference)).inspect()))
+      return {
+        id: image.Id,
+        digest: digestFor(reference, image.RepoDigests ?? []) ?? image.Id,
+        user: image.Config?.User ?? '',
+        labels: image.Config?.Labels ?? {},
+      }
+    } catch (error) {
+      if (isNotFound(error)) return null
+      throw error
+    }
+  }
+
+  /** @returns null on success, else what the Engine or the registry said */
+  async #pull(reference: string, signal: AbortSignal): Promise<string | null> {
+    const stalled = new AbortController()
+    const either = AbortSignal.any([signal, stalled.signal])
+    const stall = setTimeout(() => stalled.abort(), PULL_STALL_MS)
+    try {
+      const authconfig = this.#auth(reference)
+      const options = { abortSignal: either, ...(authconfig !== undefined && { authconfig }) }
+      const stream = await this.#docker.pull(withTag(reference), options)
+      return await new Promise<string | null>(resolve => {
+        either.addEventListener('abort', () => resolve('i/o timeout: the registry stopped sending'), {
+          once: true,
+        })
+        this.#docker.modem.followProgress(
+          stream,
+          error => resolve(error === null ? null : reasonOf(error)),
+          () => stall.refresh(),
+        )
+      })
+    } catch (error) {
+      const refusal = engineRefusal(error)
+      if (refusal !== null) return refusal.message
+      if (stalled.signal.aborted) return 'i/o timeout: the registry stopped sending'
+      throw error
+    } finally {
+      clearTimeout(stall)
+    }
+  }
+}
+
+/** Without a tag the Engine would pull every tag there is. */
+export function withTag(reference: string): string {
+  const last = reference.slice(reference.lastIndexOf('/') + 1)
+  return /[:@]/.test(last) ? reference : `${reference}:latest`
+}
+
+/** An image may have digests in several repositories; the one it was asked for by is the one to record. */
+function digestFor(reference: string, digests: readonly string[]): string | null {
+  const repository = reference.replace(/@.*$/, '').replace(/:[^:/]*$/, '')
+  const own = digests.find(digest => digest.startsWith(`${repository}@`)) ?? digests[0]
+  return own === undefined ? null : own.slice(own.indexOf('@') + 1)
+}

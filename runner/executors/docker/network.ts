@@ -1,0 +1,39 @@
+import type Docker from 'dockerode'
+import { SettingsError } from '../../settings-error.ts'
+import { engineRefusal, isNotFound, within } from './engine.ts'
+import { NETWORK } from './template.ts'
+
+const NO_ICC = { 'com.docker.network.bridge.enable_icc': 'false' }
+
+/**
+ * Jobs share one bridge on which they cannot reach each other.
+ * @throws SettingsError when a network of that name allows it
+ */
+export async function ensureNetwork(docker: Docker, policyNetwork: string | undefined): Promise<void> {
+  if (policyNetwork !== undefined) {
+    await requireNetwork(docker, policyNetwork)
+    return
+  }
+  try {
+    const options = { Name: NETWORK, Driver: 'bridge', Options: NO_ICC, CheckDuplicate: true }
+    await within(docker.createNetwork(options))
+  } catch (error) {
+    if (engineRefusal(error)?.status !== 409) throw error
+  }
+  const made = await within(docker.getNetwork(NETWORK).inspect())
+  if (made.Options?.['com.docker.network.bridge.enable_icc'] !== 'false') {
+    throw new SettingsError(
+      `the Docker network ${NETWORK} lets containers reach each other; remove it (docker network rm ${NETWORK}) and start again`,
+    )
+  }
+}
+
+async function requireNetwork(docker: Docker, name: string): Promise<void> {
+  if (name === 'none' || name === 'bridge') return
+  try {
+    await within(docker.getNetwork(name).inspect())
+  } catch (error) {
+    if (!isNotFound(error)) throw error
+    throw new SettingsError(`RUNNER_POLICY_FILE: network: there is no Docker network named ${name}`)
+  }
+}

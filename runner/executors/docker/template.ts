@@ -1,0 +1,176 @@
+import type Docker from 'dockerode'
+import type { Job } from '../../../protocol/runner-api.ts'
+import type { Policy } from '../../policy.ts'
+import type { HostFacts } from './engine.ts'
+
+/**
+ * The one form of container this runner makes. A job chooses its image, command, environment and, within limits,
+ * memory, CPUs and shared memory; everything else is fixed here, so that nothing in a job can name an Engine option.
+ */
+
+const MIB = 1024 * 1024
+const DEFAULT_MEMORY_MB = 2048
+const DEFAULT_SHM_MB = 512
+const DEFAULT_CPUS = 1
+const PIDS_LIMIT = 512
+/** Browsers open many; more than this is a leak. */
+const OPEN_FILES = 65_536
+/** Jobs go first when the host runs out of memory, long before the runner. */
+const OOM_SCORE_ADJ = 500
+const RUN_TMPFS_MB = 64
+const HOME_TMPFS_MB = 256
+const TMP_TMPFS_MIN_MB = 64
+/** One file is being written while the others are kept whole, so four of them hold the cap. */
+const LOG_FILES_KEPT = 4
+const FALLBACK_USER = '1000:1000'
+
+export const NETWORK = 'certyn-jobs'
+export const SESSION_MOUNT = '/certyn'
+export const LABELS = {
+  installation: 'certyn.installation_id',
+  runner: 'certyn.runner_id',
+  session: 'certyn.session_id',
+} as const
+
+export interface TemplateInput {
+  readonly job: Job
+  readonly identity: {
+    readonly installationId: string
+    readonly runnerId: string
+    readonly sessionId: string
+    readonly runId: string
+  }
+  readonly image: { readonly id: string; readonly user: string }
+  readonly host: Pick<HostFacts, 'cpus' | 'memoryMb' | 'swapLimit'>
+  readonly policy: Pick<Policy, 'max_memory_mb' | 'max_cpus' | 'network' | 'runtime'>
+  readonly settings: {
+    readonly logCapMb: number
+    readonly jobHttpsProxy: string | null
+    readonly jobNoProxy: string | null
+    /** A CA bundle lies in the session folder. */
+    readonly hasCa: boolean
+    /** Of this process; null for root, which may be any user. */
+    readonly ownUser: { readonly uid: number; readonly gid: number } | null
+  }
+  /** As the Engine sees it. */
+  readonly sessionFolder: string
+}
+
+export function containerName(sessionId: string): string {
+  return `certyn-${sessionId}`
+}
+
+export function containerOptions(input: TemplateInput): Docker.ContainerCreateOptions {
+  const { identity, image, job } = input
+  return {
+    name: containerName(identity.sessionId),
+    Image: image.id,
+    ...(job.command !== null && { Cmd: job.command }),
+    Env: environmentOf(input),
+    User: userOf(image.user, input.settings.ownUser),
+    Labels: {
+      [LABELS.installation]: identity.installationId,
+      [LABELS.runner]: identity.runnerId,
+      [LABELS.session]: identity.sessionId,
+    },
+    AttachStdin: false,
+    OpenStdin: false,
+    Tty: false,
+    // An image's own probe would run programs beside the job.
+    Healthcheck: { Test: ['NONE'] },
+    ExposedPorts: {},
+    HostConfig: hostConfig(input),
+  }
+}
+
+function hostConfig({ job, host, policy, settings, sessionFolder }: TemplateInput): Docker.HostConfig {
+  const memoryMb = job.resources.memory_mb ?? least(DEFAULT_MEMORY_MB, policy.max_memory_mb)
+  const cpus = Math.min(job.resources.cpus ?? least(DEFAULT_CPUS, policy.max_cpus), host.cpus)
+  const tmpMb = Math.max(TMP_TMPFS_MIN_MB, Math.floor(memoryMb / 2))
+  const logFileMb = Math.ceil(settings.logCapMb / LOG_FILES_KEPT)
+  return {
+    Privileged: false,
+    CapAdd: [],
+    CapDrop: ['ALL'],
+    SecurityOpt: ['no-new-privileges:true'],
+    ReadonlyRootfs: true,
+    Tmpfs: {
+      '/tmp': `rw,exec,nosuid,nodev,mode=1777,size=${tmpMb}m`,
+      '/run': `rw,noexec,nosuid,nodev,mode=1777,size=${RUN_TMPFS_MB}m`,
+      '/home': `rw,exec,nosuid,nodev,mode=1777,size=${HOME_TMPFS_MB}m`,
+    },
+    PidsLimit: PIDS_LIMIT,
+    Memory: memoryMb * MIB,
+    ...(host.swapLimit && { MemorySwap: memoryMb * MIB }),
+    OomKillDisable: false,
+    OomScoreAdj: OOM_SCORE_ADJ,
+    NanoCpus: Math.round(cpus * 1e9),
+    Ulimits: [
+      { Name: 'nofile', Soft: OPEN_FILES, Hard: OPEN_FILES },
+      { Name: 'core', Soft: 0, Hard: 0 },
+    ],
+    IpcMode: 'private',
+    ShmSize: (job.resources.shm_mb ?? DEFAULT_SHM_MB) * MIB,
+    PidMode: '',
+    UTSMode: '',
+    UsernsMode: '',
+    NetworkMode: policy.network ?? NETWORK,
+    PortBindings: {},
+    PublishAllPorts: false,
+    Binds: [],
+    Mounts: [
+      {
+        Type: 'bind',
+        Source: sessionFolder,
+        Target: SESSION_MOUNT,
+        ReadOnly: false,
+        BindOptions: { Propagation: 'rprivate' },
+      },
+    ],
+    VolumesFrom: [],
+    Devices: [],
+    DeviceRequests: [],
+    Init: true,
+    RestartPolicy: { Name: 'no' },
+    AutoRemove: false,
+    LogConfig: {
+      Type: 'json-file',
+      Config: { 'max-size': `${logFileMb}m`, 'max-file': String(LOG_FILES_KEPT + 1) },
+    },
+    ...(policy.runtime !== undefined && { Runtime: policy.runtime }),
+  }
+}
+
+/** The job's own variables come first and ours last: a job cannot pretend to be another session. */
+function environmentOf({ job, identity, settings }: TemplateInput): string[] {
+  const proxy = settings.jobHttpsProxy
+  const ca = `${SESSION_MOUNT}/ca.pem`
+  const env = new Map(
+    Object.entries({
+      ...(proxy !== null && { HTTPS_PROXY: proxy, https_proxy: proxy, HTTP_PROXY: proxy, http_proxy: proxy }),
+      ...(settings.jobNoProxy !== null && { NO_PROXY: settings.jobNoProxy, no_proxy: settings.jobNoProxy }),
+      ...(settings.hasCa && {
+        SSL_CERT_FILE: ca,
+        NODE_EXTRA_CA_CERTS: ca,
+        REQUESTS_CA_BUNDLE: ca,
+        CURL_CA_BUNDLE: ca,
+      }),
+      HOME: '/tmp',
+      ...job.env,
+      CERTYN_RUN_ID: identity.runId,
+      CERTYN_SESSION_ID: identity.sessionId,
+      CERTYN_ARTIFACTS_DIR: `${SESSION_MOUNT}/artifacts`,
+    }),
+  )
+  return [...env].map(([name, value]) => `${name}=${value}`)
+}
+
+/** The image's user if it is a number and not root. A runner that is not root can share files with itself only. */
+export function userOf(imageUser: string, own: { uid: number; gid: number } | null): string {
+  if (own !== null) return `${own.uid}:${own.gid}`
+  return /^\d+(?::\d+)?$/.test(imageUser) && Number.parseInt(imageUser, 10) !== 0 ? imageUser : FALLBACK_USER
+}
+
+function least(value: number, limit: number | undefined): number {
+  return limit === undefined ? value : Math.min(value, limit)
+}

@@ -1,0 +1,50 @@
+import type { Engine, Exit, Job } from '../../protocol/runner-api.ts'
+import type { ExitFacts, Found, RunningFacts } from '../daemon/ledger-types.ts'
+
+/**
+ * How sessions are made to run. Failures that belong to the session are values; a thrown error means that the Engine
+ * could not be asked, that nothing is known, and that the call is to be repeated.
+ */
+export interface Executor {
+  readonly name: 'docker' | 'host'
+  /** Sets up what sessions need on this host. */
+  ready(): Promise<void>
+  list(): Promise<Found[]>
+  prepare(sessionId: string, job: Job, hooks: PrepareHooks): Promise<Prepared | Failed>
+  /** Repeating it for a session whose container exists changes nothing. */
+  create(sessionId: string, job: Job): Promise<{ readonly kind: 'created' } | Failed>
+  /** Starts only what was never started; otherwise says what it finds. */
+  start(sessionId: string, job: Job): Promise<Running | Ended | Failed>
+  signal(sessionId: string, signal: 'SIGTERM' | 'SIGKILL'): Promise<Signalled | NotRunning>
+  /** Resolves when the session has ended. Rejects when the connection is lost, and on abort. */
+  wait(sessionId: string, signal: AbortSignal): Promise<Ended>
+  /** Removes the session's container, if it is there and ours. */
+  remove(sessionId: string): Promise<void>
+}
+
+export interface PrepareHooks {
+  readonly signal: AbortSignal
+  readonly onPulling: () => void
+}
+
+export interface Prepared {
+  readonly kind: 'prepared'
+  readonly image_digest: string | null
+}
+export interface Failed {
+  readonly kind: 'failed'
+  readonly exit: Exit
+  readonly container: boolean
+}
+export type Running = { readonly kind: 'running' } & RunningFacts
+export type Ended = { readonly kind: 'ended' } & ExitFacts
+export interface Signalled {
+  readonly kind: 'signalled'
+}
+export interface NotRunning {
+  readonly kind: 'not_running'
+  readonly container: boolean
+}
+
+/** Reported at registration and in every sync. */
+export type EngineFacts = Engine

@@ -1,0 +1,181 @@
+import { spawn } from 'node:child_process'
+import { readdirSync, writeFileSync } from 'node:fs'
+import { mkdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { SessionId } from '../../../protocol/ids.ts'
+import type { Exit, Job } from '../../../protocol/runner-api.ts'
+import { type Clock, kernelBootId, sleep } from '../../clock.ts'
+import type { ExitFacts, Found } from '../../daemon/ledger-types.ts'
+import { type Policy, refusalOf } from '../../policy.ts'
+import { readJsonFile, writeFileAtomic } from '../../state/files.ts'
+import type { StateDirectory } from '../../state/state-directory.ts'
+import type { Ended, Executor, Failed, NotRunning, Prepared, Running, Signalled } from '../executor.ts'
+import { HostClaim, HostExit, HostProcess, HostSpec, hostFiles } from './host-files.ts'
+import { isAlive } from './process-identity.ts'
+
+/** How long a fresh shim may take to say that the command runs. */
+const START_LIMIT_MS = 15_000
+const POLL_MS = 100
+
+export interface HostExecutorParts {
+  readonly state: Pick<StateDirectory, 'createSessionFolder' | 'hostPath'>
+  readonly policy: Policy
+  readonly runIdOf: (sessionId: string) => string
+  readonly clock: Clock
+  /** Arguments that start this program again; the shim is one of its own subcommands. */
+  readonly ownCommand: readonly [string, ...string[]]
+}
+
+type Seen =
+  | { readonly state: 'none' | 'created' }
+  | { readonly state: 'running'; readonly process: HostProcess | null }
+  | ({ readonly state: 'exited' } & ExitFacts)
+
+/** Runs commands as plain processes of this user: no image, no limits, no isolation. For those who ask for it. */
+export class HostExecutor implements Executor {
+  readonly name = 'host'
+  readonly #parts: HostExecutorParts
+
+  constructor(parts: HostExecutorParts) {
+    this.#parts = parts
+  }
+
+  async ready(): Promise<void> {
+    await mkdir(this.#parts.state.hostPath, { recursive: true, mode: 0o700 })
+  }
+
+  async list(): Promise<Found[]> {
+    const found: Found[] = []
+    for (const name of readdirSync(this.#parts.state.hostPath)) {
+      if (!SessionId.safeParse(name).success) continue
+      const seen = this.#look(name)
+      const base = { session_id: name, image_digest: null }
+      if (seen.state === 'created') found.push({ ...base, state: 'created' })
+      if (seen.state === 'running')
+        found.push({ ...base, state: 'running', ...this.#runningFacts(seen.process) })
+      if (seen.state === 'exited') found.push({ ...base, ...seen })
+    }
+    return found
+  }
+
+  async prepare(_sessionId: string, job: Job): Promise<Prepared | Failed> {
+    const refusal = refusalOf(this.#parts.policy, job)
+    if (refusal !== null) return failed({ code: null, reason: 'policy_denied', message: refusal })
+    if (job.command !== null) return { kind: 'prepared', image_digest: null }
+    const message = 'the host executor has no image to take a command from; give the run a command'
+    return failed({ code: 127, reason: 'command_not_found', message })
+  }
+
+  async create(sessionId: string, job: Job): Promise<{ kind: 'created' } | Failed> {
+    if (this.#look(sessionId).state !== 'none') return { kind: 'created' }
+    const cwd = await this.#parts.state.createSessionFolder(sessionId)
+    const directory = this.#directory(sessionId)
+    await mkdir(directory, { recursive: true, mode: 0o700 })
+    const env = {
+      PATH: process.env.PATH ?? '/usr/local/bin:/usr/bin:/bin',
+      HOME: '/tmp',
+      ...job.env,
+      CERTYN_RUN_ID: this.#parts.runIdOf(sessionId),
+      CERTYN_SESSION_ID: sessionId,
+      CERTYN_ARTIFACTS_DIR: join(cwd, 'artifacts'),
+    }
+    const spec = JSON.stringify({ command: job.command ?? [], env, cwd })
+    await writeFileAtomic(hostFiles(directory).spec, spec, true)
+    return { kind: 'created' }
+  }
+
+  async start(sessionId: string): Promise<Running | Ended | Failed> {
+    if (this.#look(sessionId).state === 'created') {
+      const [program, ...args] = this.#parts.ownCommand
+      const child = spawn(program, [...args, 'host-shim', this.#directory(sessionId)], {
+        detached: true,
+        stdio: 'ignore',
+        env: { PATH: process.env.PATH ?? '' },
+      })
+      child.on('error', () => undefined)
+      child.unref()
+    }
+    for (let waited = 0; waited < START_LIMIT_MS; waited += POLL_MS) {
+      const seen = this.#look(sessionId)
+      if (seen.state === 'exited') return { kind: 'ended', ...seen }
+      if (seen.state === 'running' && seen.process !== null) {
+        return { kind: 'running', ...this.#runningFacts(seen.process) }
+      }
+      await sleep(POLL_MS)
+    }
+    throw new Error('the process that stands beside the command did not come up')
+  }
+
+  async signal(sessionId: string, signal: 'SIGTERM' | 'SIGKILL'): Promise<Signalled | NotRunning> {
+    const seen = this.#look(sessionId)
+    if (seen.state === 'none') return { kind: 'not_running', container: false }
+    if (seen.state === 'created') {
+      // Takes the only permission there is to start the command, in case a shim is still on its way.
+      const claim = JSON.stringify({ kernel: kernelBootId(), shim: { pid: process.pid, start: 'never' } })
+      writeFileSync(hostFiles(this.#directory(sessionId)).claim, claim, { flag: 'wx', mode: 0o600 })
+      return { kind: 'not_running', container: true }
+    }
+    if (seen.state === 'running' && seen.process?.command) {
+      const { command } = seen.process
+      if (isAlive(command)) process.kill(-command.pid, signal)
+    }
+    return { kind: 'signalled' }
+  }
+
+  async wait(sessionId: string, signal: AbortSignal): Promise<Ended> {
+    while (!signal.aborted) {
+      const seen = this.#look(sessionId)
+      if (seen.state === 'exited') return { kind: 'ended', ...seen }
+      if (seen.state !== 'running') throw new Error('the session’s files are gone')
+      await sleep(POLL_MS, signal)
+    }
+    throw new Error('aborted')
+  }
+
+  async remove(sessionId: string): Promise<void> {
+    await this.signal(sessionId, 'SIGKILL')
+    await rm(this.#directory(sessionId), { recursive: true, force: true })
+  }
+
+  #directory(sessionId: string): string {
+    return join(this.#parts.state.hostPath, sessionId)
+  }
+
+  /** The exit file is looked for again after the processes, because a shim writes it just before it ends. */
+  #look(sessionId: string): Seen {
+    const files = hostFiles(this.#directory(sessionId))
+    const sameKernel = (kernel: string) => kernel !== '' && kernel === kernelBootId()
+    const claim = readJsonFile(files.claim, HostClaim)
+    const started = readJsonFile(files.process, HostProcess)
+    const alive = claim !== null && sameKernel(claim.kernel) && isAlive(claim.shim)
+    const orphan = started?.command && sameKernel(started.kernel) && isAlive(started.command)
+    const exit = readJsonFile(files.exit, HostExit)
+    if (exit !== null) return { state: 'exited', ...this.#exitFacts(exit) }
+    if (alive || orphan) return { state: 'running', process: started }
+    if (claim === null) return { state: readJsonFile(files.spec, HostSpec) === null ? 'none' : 'created' }
+    const message = 'the process beside the command ended without a result; the command may have run'
+    const lost: Exit = { code: null, reason: 'engine_error', message }
+    const facts = {
+      exit: lost,
+      started_at: started?.started_at ?? null,
+      finished_at: new Date().toISOString(),
+    }
+    return { state: 'exited', ...this.#exitFacts(facts) }
+  }
+
+  #runningFacts(process: HostProcess | null): { startedAtMs: number; started_at: string } {
+    const { clock } = this.#parts
+    if (process !== null) return { startedAtMs: process.started_at_ms, started_at: process.started_at }
+    return { startedAtMs: clock.now(), started_at: new Date(clock.wallMs()).toISOString() }
+  }
+
+  #exitFacts({ exit, started_at, finished_at }: HostExit): ExitFacts {
+    const { clock } = this.#parts
+    const finishedAtMs = Math.round(clock.now() - (clock.wallMs() - Date.parse(finished_at)))
+    return { exit, started_at, finished_at, finishedAtMs, notices: [] }
+  }
+}
+
+function failed(exit: Exit): Failed {
+  return { kind: 'failed', container: false, exit }
+}

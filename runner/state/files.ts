@@ -1,0 +1,58 @@
+import { randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { open, rename, rm } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import type { z } from 'zod'
+import { parseJson } from '../../protocol/json.ts'
+
+const PRIVATE_FILE = 0o600
+
+/**
+ * Replaces a file as a whole: a reader, or a process after a crash, sees the old content or the new.
+ * @param durable also survive a crash of the machine, not only of the process
+ */
+export async function writeFileAtomic(path: string, text: string, durable: boolean): Promise<void> {
+  const draft = `${path}.${randomBytes(6).toString('hex')}.tmp`
+  try {
+    const file = await open(draft, 'wx', PRIVATE_FILE)
+    try {
+      await file.writeFile(text)
+      if (durable) await file.sync()
+    } finally {
+      await file.close()
+    }
+    await rename(draft, path)
+  } catch (error) {
+    await rm(draft, { force: true }).catch(() => undefined)
+    throw error
+  }
+  if (durable) await syncDirectory(dirname(path))
+}
+
+/** Makes a rename or a deletion inside the directory durable. */
+export async function syncDirectory(path: string): Promise<void> {
+  const directory = await open(path, 'r')
+  try {
+    await directory.sync()
+  } finally {
+    await directory.close()
+  }
+}
+
+/** @returns null when there is no such file or its content is not what was expected */
+export function readJsonFile<Schema extends z.ZodType>(path: string, schema: Schema): z.infer<Schema> | null {
+  let text: string
+  try {
+    text = readFileSync(path, 'utf8')
+  } catch (error) {
+    if (isMissing(error)) return null
+    throw error
+  }
+  const json = parseJson(text)
+  const parsed = schema.safeParse(json.ok ? json.value : undefined)
+  return parsed.success ? parsed.data : null
+}
+
+export function isMissing(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'ENOENT'
+}

@@ -1,0 +1,70 @@
+import { readdirSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { z } from 'zod'
+import { RunId, SessionId } from '../../protocol/ids.ts'
+import { Exit, Job } from '../../protocol/runner-api.ts'
+import type { JournalEntry } from '../daemon/ledger-types.ts'
+import { readJsonFile, syncDirectory, writeFileAtomic } from './files.ts'
+
+/** One file per session, outside the folder that the job can write to. */
+
+const Entry = z.object({
+  kernel: z.string(),
+  session_id: SessionId,
+  run_id: RunId,
+  attempt: z.number().int(),
+  step: z.enum(['accepted', 'creating', 'created', 'ended']),
+  job: Job,
+  offer: z.object({ sentAtMs: z.number(), deadlineMs: z.number() }).nullable(),
+  image_digest: z.string().nullable(),
+  ending: z
+    .object({ reason: z.enum(['stopped', 'timed_out', 'engine_error']), message: z.string() })
+    .nullable(),
+  exit: Exit.nullable(),
+  started_at: z.string().nullable(),
+  finished_at: z.string().nullable(),
+})
+
+export class Journal {
+  readonly #directory: string
+  readonly #kernel: string
+
+  constructor(directory: string, kernel: string) {
+    this.#directory = directory
+    this.#kernel = kernel
+  }
+
+  /** On disk when it resolves. */
+  async write(entry: JournalEntry): Promise<void> {
+    const text = JSON.stringify({ kernel: this.#kernel, ...entry })
+    await writeFileAtomic(this.#path(entry.session_id), `${text}\n`, true)
+  }
+
+  async erase(sessionId: string): Promise<void> {
+    await rm(this.#path(sessionId), { force: true })
+    await syncDirectory(this.#directory)
+  }
+
+  /** Times of another boot of the kernel are dropped. A file that cannot be read leaves its container unknown. */
+  restore(): { entries: JournalEntry[]; unreadable: string[] } {
+    const entries: JournalEntry[] = []
+    const unreadable: string[] = []
+    for (const name of readdirSync(this.#directory)) {
+      if (!name.endsWith('.json')) continue
+      const file = readJsonFile(join(this.#directory, name), Entry)
+      if (file === null || `${file.session_id}.json` !== name) {
+        unreadable.push(name)
+        continue
+      }
+      const { kernel, ...entry } = file
+      const sameClock = kernel !== '' && kernel === this.#kernel
+      entries.push({ ...entry, exit: entry.exit, offer: sameClock ? entry.offer : null })
+    }
+    return { entries, unreadable }
+  }
+
+  #path(sessionId: string): string {
+    return join(this.#directory, `${sessionId}.json`)
+  }
+}
