@@ -1,0 +1,123 @@
+import { createRequire } from 'node:module'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { Miniflare } from 'miniflare'
+import { applyMigrations } from './migrations.ts'
+
+/**
+ * The built Worker on workerd, with D1 and the objects on disk. Its socket is on loopback at a port of its
+ * own choice and is meant for front.ts only.
+ */
+export interface Runtime {
+  readonly url: URL
+  /** Names of the migrations that were applied at this start. */
+  readonly migrated: readonly string[]
+  stop(): Promise<void>
+}
+
+/** As in wrangler.toml, which a test compares. */
+export const WORKER = {
+  name: 'certyn-self-hosted-runners',
+  compatibilityDate: '2026-11-02',
+  compatibilityFlags: ['nodejs_compat'],
+  limits: { LIMIT_UNAUTHENTICATED: 300, LIMIT_KEY: 6000 },
+} as const
+
+const RATE_LIMIT_PERIOD_SECONDS = 60
+
+export interface RuntimeOptions {
+  readonly root: string
+  readonly script: string
+  readonly stateDir: string
+  readonly vars: Readonly<Record<string, string>>
+  readonly log: (level: string, message: string) => void
+}
+
+/** Resolves once migrations are applied and the Worker takes requests. */
+export async function startRuntime(options: RuntimeOptions): Promise<Runtime> {
+  dieTogether()
+  const keepSignals = signalListeners()
+  const miniflare = new Miniflare({
+    host: '127.0.0.1',
+    port: 0,
+    cf: false,
+    logRequests: false,
+    enableDevRegistry: false,
+    telemetry: { enabled: false },
+    resourcePersistencePath: path.join(options.stateDir, 'data'),
+    handleStructuredLogs: ({ level, message }) => options.log(level, message),
+    workers: [workerOptions(options)],
+  })
+  keepSignals()
+  try {
+    await miniflare.ready
+    keepSignals()
+    const database = await miniflare.getD1Database('DB')
+    const migrated = await applyMigrations(database, path.join(options.root, 'migrations'))
+    return { url: await miniflare.unsafeGetDirectURL(), migrated, stop: () => miniflare.dispose() }
+  } catch (error) {
+    await miniflare.dispose()
+    throw error
+  }
+}
+
+function workerOptions({
+  root,
+  script,
+  vars,
+}: RuntimeOptions): ConstructorParameters<typeof Miniflare>[0]['workers'][number] {
+  const limit = (namespace: string, perMinute: number) =>
+    ({
+      type: 'rate-limit',
+      namespace,
+      simple: { limit: perMinute, period: RATE_LIMIT_PERIOD_SECONDS },
+    }) as const
+  return {
+    config: {
+      name: WORKER.name,
+      compatibilityDate: WORKER.compatibilityDate,
+      compatibilityFlags: [...WORKER.compatibilityFlags],
+      manifest: { mainModule: 'index.js', modules: { 'index.js': { type: 'esm', contents: script } } },
+      env: {
+        ...Object.fromEntries(
+          Object.entries(vars).map(([name, value]) => [name, { type: 'text' as const, value }]),
+        ),
+        DB: { type: 'd1', id: 'certyn' },
+        RUNNER_POOL: { type: 'durable-object', worker: WORKER.name, exportName: 'RunnerPool' },
+        LIMIT_UNAUTHENTICATED: limit('1001', WORKER.limits.LIMIT_UNAUTHENTICATED),
+        LIMIT_KEY: limit('1002', WORKER.limits.LIMIT_KEY),
+      },
+      exports: { RunnerPool: { type: 'durable-object', storage: 'sqlite' } },
+    },
+    // Straight to the Worker: miniflare's own entry adds development pages, traces in errors and recompression.
+    dev: { rootPath: root, unsafeDirectSockets: [{ host: '127.0.0.1', port: 0 }] },
+  }
+}
+
+/** miniflare starts whatever MINIFLARE_WORKERD_PATH names; the wrapper ties workerd's life to this process. */
+function dieTogether(): void {
+  if (process.platform === 'win32' || process.env.MINIFLARE_WORKERD_PATH !== undefined) return
+  const workerd: unknown = createRequire(createRequire(import.meta.url).resolve('miniflare'))('workerd')
+  const binary =
+    typeof workerd === 'object' && workerd !== null && 'default' in workerd ? workerd.default : workerd
+  if (typeof binary !== 'string') return
+  process.env.CERTYN_WORKERD = binary
+  process.env.MINIFLARE_WORKERD_PATH = fileURLToPath(new URL('./workerd.sh', import.meta.url))
+}
+
+/**
+ * miniflare ends the process at once on a signal. Here the order of stopping matters, so its listeners go.
+ *
+ * @returns removes every listener that was added since
+ */
+function signalListeners(): () => void {
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+  const known = new Set<unknown>(signals.flatMap(signal => process.listeners(signal)))
+  return () => {
+    for (const signal of signals) {
+      for (const listener of process.listeners(signal)) {
+        if (!known.has(listener)) process.off(signal, listener)
+      }
+    }
+  }
+}
