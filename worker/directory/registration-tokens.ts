@@ -1,4 +1,4 @@
-import { and, desc, eq, isNull, lt, sql } from 'drizzle-orm'
+import { and, desc, eq, exists, gt, inArray, isNull, lt, notExists, or, sql } from 'drizzle-orm'
 import type { z } from 'zod'
 import type { RegistrationToken, Tenant } from '../../protocol/admin-api.ts'
 import { timestamp, timestampOrNull } from '../../protocol/text.ts'
@@ -148,31 +148,39 @@ export async function takeUse(
   useId: string,
   now: number,
 ): Promise<string | null> {
-  const { tenantId, tokenId, name, bootId } = process
-  const [, , open] = await directory.batch([
-    directory.run(sql`
-      INSERT INTO registration_token_uses (id, tenant_id, token_id, runner_name, boot_id, at)
-      SELECT ${useId}, ${tenantId}, ${tokenId}, ${name}, ${bootId}, ${now}
-      FROM registration_tokens AS token
-      WHERE token.id = ${tokenId} AND token.tenant_id = ${tenantId}
-        AND token.revoked_at IS NULL AND token.expires_at > ${now}
-        AND (token.max_uses IS NULL OR token.uses < token.max_uses)
-        AND NOT EXISTS (
-          SELECT 1 FROM registration_token_uses AS taken
-          WHERE taken.token_id = ${tokenId} AND taken.tenant_id = ${tenantId}
-            AND taken.runner_name = ${name} AND taken.boot_id = ${bootId} AND taken.runner_id IS NULL
-        )`),
-    directory.run(sql`
-      UPDATE registration_tokens SET uses = uses + 1, last_used_at = ${now}
-      WHERE id = ${tokenId} AND tenant_id = ${tenantId}
-        AND EXISTS (SELECT 1 FROM registration_token_uses WHERE id = ${useId})`),
+  const { tenantId, tokenId } = process
+  const token = and(eq(registrationTokens.tenantId, tenantId), eq(registrationTokens.id, tokenId))
+  const usesLeft = or(
+    isNull(registrationTokens.maxUses),
+    lt(registrationTokens.uses, registrationTokens.maxUses),
+  )
+  const alive = and(isNull(registrationTokens.revokedAt), gt(registrationTokens.expiresAt, now))
+  const open = directory
+    .select({ id: registrationTokenUses.id })
+    .from(registrationTokenUses)
+    .where(openUse(process))
+  const [, , found] = await directory.batch([
+    directory.insert(registrationTokenUses).select(
+      directory
+        .select({
+          id: sql`${useId}`.as('id'),
+          tenantId: registrationTokens.tenantId,
+          tokenId: registrationTokens.id,
+          runnerName: sql`${process.name}`.as('runner_name'),
+          bootId: sql`${process.bootId}`.as('boot_id'),
+          at: sql`${now}`.as('at'),
+          runnerId: sql`NULL`.as('runner_id'),
+        })
+        .from(registrationTokens)
+        .where(and(token, alive, usesLeft, notExists(open))),
+    ),
     directory
-      .select({ id: registrationTokenUses.id })
-      .from(registrationTokenUses)
-      .where(openUse(process))
-      .limit(1),
+      .update(registrationTokens)
+      .set({ uses: sql`${registrationTokens.uses} + 1`, lastUsedAt: now })
+      .where(and(token, exists(stillOpen(directory, tenantId, useId)))),
+    open.limit(1),
   ])
-  return open[0]?.id ?? null
+  return found[0]?.id ?? null
 }
 
 /** The pool's object has taken the runner in: the use is spent for good. */
@@ -191,12 +199,27 @@ export async function giveBackUse(
   useId: string,
 ): Promise<void> {
   const { tenantId, tokenId } = process
-  const stillOpen = sql`id = ${useId} AND tenant_id = ${tenantId} AND runner_id IS NULL`
+  const mine = stillOpen(directory, tenantId, useId)
   await directory.batch([
-    directory.run(sql`
-      UPDATE registration_tokens SET uses = uses - 1
-      WHERE id = ${tokenId} AND tenant_id = ${tenantId}
-        AND EXISTS (SELECT 1 FROM registration_token_uses WHERE ${stillOpen})`),
-    directory.run(sql`DELETE FROM registration_token_uses WHERE ${stillOpen}`),
+    directory
+      .update(registrationTokens)
+      .set({ uses: sql`${registrationTokens.uses} - 1` })
+      .where(
+        and(eq(registrationTokens.tenantId, tenantId), eq(registrationTokens.id, tokenId), exists(mine)),
+      ),
+    directory.delete(registrationTokenUses).where(inArray(registrationTokenUses.id, mine)),
   ])
+}
+
+function stillOpen(directory: Directory, tenantId: string, useId: string) {
+  return directory
+    .select({ id: registrationTokenUses.id })
+    .from(registrationTokenUses)
+    .where(
+      and(
+        eq(registrationTokenUses.tenantId, tenantId),
+        eq(registrationTokenUses.id, useId),
+        isNull(registrationTokenUses.runnerId),
+      ),
+    )
 }

@@ -22,11 +22,6 @@ export function limitOf(max: number = PAGE_MAX) {
     .meta({ type: 'integer', minimum: 1, maximum: max, default: Math.min(PAGE_DEFAULT, max) })
 }
 
-/** `?limit=&cursor=` of a list whose cursor is somebody else's business (the pool's object). */
-export function pageQuery(max: number = PAGE_MAX) {
-  return { limit: limitOf(max), cursor: z.string().max(CURSOR_LIMIT_CHARS).optional() }
-}
-
 /** `?limit=&cursor=` of a list that is ordered by id. */
 export function idPageQuery(kind: IdKind, max: number = PAGE_MAX) {
   const known = new RegExp(`^${ID_PREFIXES[kind]}_[0-7][0-9a-hjkmnp-tv-z]{25}$`)
@@ -76,7 +71,7 @@ function cursorOf(isKnown: (text: string) => boolean) {
 }
 
 /** Opaque to callers, so that what a list is ordered by can change. */
-function encodeCursor(key: string): string {
+export function encodeCursor(key: string): string {
   return btoa(key).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '')
 }
 

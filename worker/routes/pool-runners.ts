@@ -7,7 +7,7 @@ import { findPool } from '../directory/pools.ts'
 import { noteChange } from '../edge.ts'
 import type { PoolStub } from '../env.ts'
 import { atLeast } from '../guards.ts'
-import { pageQuery } from '../http/paging.ts'
+import { encodeCursor, idPageQuery } from '../http/paging.ts'
 import { done, NO_CONTENT, type Reply } from '../http/reply.ts'
 import { type Call, defineRoute } from '../http/route.ts'
 
@@ -23,7 +23,7 @@ export const poolRunnerRoutes = [
     summary: 'List runners',
     guard: atLeast('viewer'),
     params: PoolPath,
-    query: z.strictObject(pageQuery()),
+    query: z.strictObject(idPageQuery('runner')),
     statuses: [200],
     answer: pageOf(Runner),
     refusals: ['not_found'],
@@ -31,7 +31,9 @@ export const poolRunnerRoutes = [
       const pool = await ownPool(call, params.pool_id)
       if (!pool.ok) return pool
       const page = await pool.value.listRunners(limit, cursor ?? null)
-      return page.ok ? accepted(done(page.value)) : page
+      if (!page.ok) return page
+      const { items, next_cursor } = page.value
+      return accepted(done({ items, next_cursor: next_cursor === null ? null : encodeCursor(next_cursor) }))
     },
   }),
   defineRoute({
