@@ -33,9 +33,10 @@ export function deviations(asked: Docker.ContainerCreateOptions, made: Made): st
   return found
 }
 
-/** The Engine answers null, an empty list and an empty object for the same nothing. */
+/** The Engine answers null, zero, an empty list and an empty object for the same nothing. */
 function canonical(value: unknown): string {
-  if (value === undefined || value === null || value === '' || value === false) return 'nothing'
+  if (value === undefined || value === null || value === '' || value === 0 || value === false)
+    return 'nothing'
   if (typeof value !== 'object') return JSON.stringify(value)
   const entries = Array.isArray(value)
     ? value.map(canonical)

@@ -1,0 +1,151 @@
+import { mkdtempSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import {
+  CreatedRegistrationToken,
+  CreatedTenant,
+  Environment,
+  Pool,
+  pageOf,
+  Runner,
+} from '../../protocol/admin-api.ts'
+import { isTerminal, Run, type RunEvent, RunEvent as RunEventSchema } from '../../protocol/run.ts'
+import { type Api, apiClient } from '../../scripts/up/api.ts'
+import { type Program, startProgram } from './process.ts'
+import { until } from './until.ts'
+
+export const OPERATOR_KEY = 'operator-key-of-the-e2e-tests'
+
+/** Short enough that a test can outlive a lease, long enough for a busy machine. */
+const SETTINGS = {
+  Features__SelfHostedRunnersEnabled: 'true',
+  SelfHosted__LeaseTtlSeconds: '12',
+  SelfHosted__LeaseGraceSeconds: '3',
+  SelfHosted__OfferTtlSeconds: '15',
+  SelfHosted__SyncIdleSeconds: '1',
+}
+
+/** The embedded control plane on a state folder of its own; it can be killed and started again on it. */
+export class ControlPlane {
+  readonly stateDir: string
+  readonly #settings: Readonly<Record<string, string>>
+  #program: Program | undefined
+  #port = 0
+
+  constructor(settings: Readonly<Record<string, string>> = {}, stateDir = newFolder('control-plane')) {
+    this.stateDir = stateDir
+    this.#settings = { ...SETTINGS, OPERATOR_KEY, ...settings }
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${this.#port}`
+  }
+
+  get output(): string {
+    return this.#program?.output() ?? ''
+  }
+
+  /** Resolves when it answers. After the first start the port stays the same. */
+  async start(): Promise<this> {
+    const args = ['--port', String(this.#port), '--state-dir', this.stateDir]
+    const program = startProgram('scripts/control-plane/main.ts', args, this.#settings)
+    this.#program = program
+    let ended = false
+    void program.exited.then(() => {
+      ended = true
+    })
+    const port = await until('the control plane is ready', () => {
+      if (ended) throw new Error(`the control plane ended:\n${program.output()}`)
+      return /ready on http:\/\/127\.0\.0\.1:(\d+)/.exec(program.output())?.[1]
+    })
+    this.#port = Number(port)
+    return this
+  }
+
+  async kill(): Promise<void> {
+    await this.#program?.end('SIGKILL')
+  }
+
+  async stop(): Promise<void> {
+    await this.#program?.end('SIGTERM')
+  }
+
+  /** A new tenant with a pool and an environment that runs on it. */
+  async tenant(): Promise<Tenant> {
+    const slug = `t-${crypto.randomUUID().slice(0, 8)}`
+    const operator = apiClient(this.url, OPERATOR_KEY)
+    const created = await operator.post('/tenants', { slug, name: slug }, CreatedTenant)
+    const api = apiClient(this.url, created.api_key.secret)
+    const pool = await api.post('/pools', { name: 'pool' }, Pool)
+    const environment = await api.post(
+      '/environments',
+      { name: 'staging', execution_target: 'self_hosted', pool_id: pool.id },
+      Environment,
+    )
+    return new Tenant(api, pool.id, environment.id)
+  }
+}
+
+export class Tenant {
+  readonly api: Api
+  readonly poolId: string
+  readonly environmentId: string
+
+  constructor(api: Api, poolId: string, environmentId: string) {
+    this.api = api
+    this.poolId = poolId
+    this.environmentId = environmentId
+  }
+
+  async token(body: unknown = {}): Promise<string> {
+    const created = await this.api.post(
+      `/pools/${this.poolId}/registration-tokens`,
+      body,
+      CreatedRegistrationToken,
+    )
+    return created.secret
+  }
+
+  run(body: Readonly<Record<string, unknown>>): Promise<Run> {
+    return this.api.post(`/environments/${this.environmentId}/runs`, { stream: false, ...body }, Run)
+  }
+
+  get(runId: string): Promise<Run> {
+    return this.api.get(`/runs/${runId}`, Run)
+  }
+
+  cancel(runId: string): Promise<Run> {
+    return this.api.post(`/runs/${runId}/cancel`, {}, Run)
+  }
+
+  async events(runId: string): Promise<RunEvent[]> {
+    return (await this.api.get(`/runs/${runId}/events?limit=200`, pageOf(RunEventSchema))).items
+  }
+
+  async runners(): Promise<Runner[]> {
+    return (await this.api.get(`/pools/${this.poolId}/runners`, pageOf(Runner))).items
+  }
+
+  pool(): Promise<Pool> {
+    return this.api.get(`/pools/${this.poolId}`, Pool)
+  }
+
+  /** Waits until the run has one of these statuses; any end counts as an answer. */
+  async reaches(runId: string, ...statuses: readonly Run['status'][]): Promise<Run> {
+    return until(`${runId} is ${statuses.join(' or ')}`, async () => {
+      const run = await this.get(runId)
+      return statuses.includes(run.status) || isTerminal(run.status) ? run : undefined
+    })
+  }
+
+  async ends(runId: string): Promise<Run> {
+    return until(`${runId} ends`, async () => {
+      const run = await this.get(runId)
+      return isTerminal(run.status) ? run : undefined
+    })
+  }
+}
+
+export function newFolder(name: string): string {
+  return mkdtempSync(path.join(tmpdir(), `certyn-e2e-${name}-`))
+}

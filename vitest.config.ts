@@ -1,0 +1,46 @@
+import { existsSync } from 'node:fs'
+import { defineConfig } from 'vitest/config'
+
+/** Node-side projects need nothing but a name and a folder; those with their own needs have a file of their own. */
+function folder(name: string) {
+  return {
+    test: { name, include: [`test/${name}/**/*.test.ts`], environment: 'node' as const, testTimeout: 60_000 },
+  }
+}
+
+const OWN_FILES = ['worker', 'workerd', 'runner']
+  .map(name => `test/${name}/vitest.config.ts`)
+  .filter(file => existsSync(new URL(file, import.meta.url)))
+
+export default defineConfig({
+  test: {
+    // The machine may be small, and the end-to-end tests start processes of their own.
+    maxWorkers: 2,
+    projects: [
+      ...OWN_FILES,
+      folder('core'),
+      folder('simulation'),
+      folder('protocol'),
+      {
+        test: {
+          name: 'architecture',
+          include: ['test/*.test.ts'],
+          environment: 'node',
+          testTimeout: 60_000,
+        },
+      },
+      {
+        test: {
+          name: 'e2e',
+          include: ['test/e2e/**/*.test.ts'],
+          environment: 'node',
+          // Real processes and containers: these are ceilings, no result depends on them.
+          testTimeout: 240_000,
+          hookTimeout: 240_000,
+          fileParallelism: false,
+          sequence: { groupOrder: 1 },
+        },
+      },
+    ],
+  },
+})
