@@ -6,7 +6,8 @@ import type { Exit, Job, LeaseReport } from '../../protocol/runner-api.ts'
 export type JournalStep = 'accepted' | 'creating' | 'created' | 'ended'
 
 /** Why the runner itself ends a session; it becomes the reason of the exit. */
-export type EndReason = 'stopped' | 'timed_out' | 'engine_error'
+export const END_REASONS = ['stopped', 'timed_out', 'disk_full'] as const
+export type EndReason = (typeof END_REASONS)[number]
 
 export interface Ending {
   readonly reason: EndReason

@@ -94,7 +94,9 @@ export class SessionLedger {
   plan(nowMs: number): Action[] {
     this.#expire(nowMs)
     const mayAdvance = !this.#leaving && this.#halted === null
-    return [...this.#sessions.values()].flatMap(session => planSession(session, mayAdvance))
+    return [...this.#sessions.values()].flatMap(session =>
+      planSession(session, mayAdvance && !this.#earlierAttemptLives(session)),
+    )
   }
 
   /** When the passing of time alone will change the plan; null: only an event will. */
@@ -125,6 +127,20 @@ export class SessionLedger {
     return [...this.#sessions.values()].filter(session => session.phase.at !== 'ended').length
   }
 
+  runningIds(): string[] {
+    return [...this.#sessions.values()].filter(({ phase }) => phase.at === 'running').map(({ id }) => id)
+  }
+
+  isEmpty(): boolean {
+    return this.#sessions.size === 0
+  }
+
+  /** Ends one session for a reason of this host's own. */
+  end(id: string, reason: EndReason, message: string, nowMs: number): void {
+    const session = this.#sessions.get(id)
+    if (session !== undefined) this.#end(session, reason, message, nowMs, this.#options.stopGraceMs)
+  }
+
   session(id: string): Readonly<Session> | undefined {
     return this.#sessions.get(id)
   }
@@ -142,6 +158,21 @@ export class SessionLedger {
       this.#sessions.delete(id)
       this.#fenced.set(id, nowMs)
     }
+  }
+
+  /**
+   * Attempts of one run never overlap on this host. A session that is being ended may be an earlier attempt; so may
+   * one that was found with nothing known of it, until a `keep` says that it is wanted.
+   */
+  #earlierAttemptLives(session: Session): boolean {
+    for (const other of this.#sessions.values()) {
+      const sameRun = other.entry === null || other.entry.run_id === session.entry?.run_id
+      if (other === session || !sameRun) continue
+      const { phase } = other
+      if (phase.at === 'ended' ? phase.container === 'alive' : other.ending !== null || !other.confirmed)
+        return true
+    }
+    return false
   }
 
   #takesNothing(): boolean {

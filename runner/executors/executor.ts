@@ -12,7 +12,7 @@ export interface Executor {
   list(): Promise<Found[]>
   prepare(sessionId: string, job: Job, hooks: PrepareHooks): Promise<Prepared | Failed>
   /** Repeating it for a session whose container exists changes nothing. */
-  create(sessionId: string, job: Job): Promise<{ readonly kind: 'created' } | Failed>
+  create(sessionId: string, job: Job): Promise<{ readonly type: 'created' } | Failed>
   /** Starts only what was never started; otherwise says what it finds. */
   start(sessionId: string, job: Job): Promise<Running | Ended | Failed>
   signal(sessionId: string, signal: 'SIGTERM' | 'SIGKILL'): Promise<Signalled | NotRunning>
@@ -28,21 +28,21 @@ export interface PrepareHooks {
 }
 
 export interface Prepared {
-  readonly kind: 'prepared'
+  readonly type: 'prepared'
   readonly image_digest: string | null
 }
 export interface Failed {
-  readonly kind: 'failed'
+  readonly type: 'failed'
   readonly exit: Exit
   readonly container: boolean
 }
-export type Running = { readonly kind: 'running' } & RunningFacts
-export type Ended = { readonly kind: 'ended' } & ExitFacts
+export type Running = { readonly type: 'running' } & RunningFacts
+export type Ended = { readonly type: 'exited' } & ExitFacts
 export interface Signalled {
-  readonly kind: 'signalled'
+  readonly type: 'signalled'
 }
 export interface NotRunning {
-  readonly kind: 'not_running'
+  readonly type: 'not_running'
   readonly container: boolean
 }
 

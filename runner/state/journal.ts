@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import { RunId, SessionId } from '../../protocol/ids.ts'
 import { Exit, Job } from '../../protocol/runner-api.ts'
-import type { JournalEntry } from '../daemon/ledger-types.ts'
+import { END_REASONS, type JournalEntry } from '../daemon/ledger-types.ts'
 import { readJsonFile, syncDirectory, writeFileAtomic } from './files.ts'
 
 /** One file per session, outside the folder that the job can write to. */
@@ -18,9 +18,7 @@ const Entry = z.object({
   job: Job,
   offer: z.object({ sentAtMs: z.number(), deadlineMs: z.number() }).nullable(),
   image_digest: z.string().nullable(),
-  ending: z
-    .object({ reason: z.enum(['stopped', 'timed_out', 'engine_error']), message: z.string() })
-    .nullable(),
+  ending: z.object({ reason: z.enum(END_REASONS), message: z.string() }).nullable(),
   exit: Exit.nullable(),
   started_at: z.string().nullable(),
   finished_at: z.string().nullable(),
@@ -59,7 +57,7 @@ export class Journal {
       }
       const { kernel, ...entry } = file
       const sameClock = kernel !== '' && kernel === this.#kernel
-      entries.push({ ...entry, exit: entry.exit, offer: sameClock ? entry.offer : null })
+      entries.push({ ...entry, offer: sameClock ? entry.offer : null })
     }
     return { entries, unreadable }
   }

@@ -79,22 +79,22 @@ export class DockerExecutor implements Executor {
     const refusal = refusalOf(this.#parts.policy, job)
     if (refusal !== null) {
       return {
-        kind: 'failed',
+        type: 'failed',
         container: false,
         exit: { code: null, reason: 'policy_denied', message: refusal },
       }
     }
     const image = await this.#parts.images.obtain(job.image, hooks)
-    if ('exit' in image) return { kind: 'failed', container: false, exit: image.exit }
-    return { kind: 'prepared', image_digest: image.digest }
+    if ('exit' in image) return { type: 'failed', container: false, exit: image.exit }
+    return { type: 'prepared', image_digest: image.digest }
   }
 
-  async create(sessionId: string, job: Job): Promise<{ kind: 'created' } | Failed> {
+  async create(sessionId: string, job: Job): Promise<{ type: 'created' } | Failed> {
     const { docker, state, config, images } = this.#parts
     const image = await images.inspect(job.image)
     if (image === null) {
       return {
-        kind: 'failed',
+        type: 'failed',
         container: false,
         exit: classifyFailure('create', `no such image: ${job.image}`),
       }
@@ -105,16 +105,16 @@ export class DockerExecutor implements Executor {
         await copyFile(config.RUNNER_JOB_CA_FILE, join(folder, 'ca.pem'))
     } catch (error) {
       const message = `the session folder cannot be made: ${error instanceof Error ? error.message : 'unknown'}`
-      return { kind: 'failed', container: false, exit: classifyFailure('create', message) }
+      return { type: 'failed', container: false, exit: classifyFailure('create', message) }
     }
     try {
       await within(docker.createContainer(this.#template(sessionId, job, image)))
-      return { kind: 'created' }
+      return { type: 'created' }
     } catch (error) {
       const refusal = engineRefusal(error)
       if (refusal === null) throw error
-      if (refusal.status === 409 && (await this.#inspect(sessionId)) !== null) return { kind: 'created' }
-      return { kind: 'failed', container: false, exit: classifyFailure('create', refusal.message) }
+      if (refusal.status === 409 && (await this.#inspect(sessionId)) !== null) return { type: 'created' }
+      return { type: 'failed', container: false, exit: classifyFailure('create', refusal.message) }
     }
   }
 
@@ -127,14 +127,14 @@ export class DockerExecutor implements Executor {
     if (wrong !== null) {
       await this.remove(sessionId)
       const message = `the container is not as the template says, so it was not started: ${wrong}`
-      return { kind: 'failed', container: false, exit: { code: null, reason: 'engine_error', message } }
+      return { type: 'failed', container: false, exit: { code: null, reason: 'engine_error', message } }
     }
     try {
       await within(this.#parts.docker.getContainer(before.Id).start())
     } catch (error) {
       const refusal = engineRefusal(error)
       if (refusal === null) throw error
-      return { kind: 'failed', container: true, exit: classifyFailure('start', refusal.message) }
+      return { type: 'failed', container: true, exit: classifyFailure('start', refusal.message) }
     }
     const after = await this.#inspect(sessionId)
     return after === null ? gone() : this.#outcome(sessionId, after)
@@ -142,9 +142,9 @@ export class DockerExecutor implements Executor {
 
   async signal(sessionId: string, signal: 'SIGTERM' | 'SIGKILL'): Promise<Signalled | NotRunning> {
     const made = await this.#inspect(sessionId)
-    if (made === null) return { kind: 'not_running', container: false }
+    if (made === null) return { type: 'not_running', container: false }
     if (foundOf(made, sessionId, this.#parts.clock).state === 'created') {
-      return { kind: 'not_running', container: true }
+      return { type: 'not_running', container: true }
     }
     try {
       await within(this.#parts.docker.getContainer(made.Id).kill({ signal }))
@@ -153,14 +153,14 @@ export class DockerExecutor implements Executor {
       const status = engineRefusal(error)?.status
       if (status !== 409 && status !== 404) throw error
     }
-    return { kind: 'signalled' }
+    return { type: 'signalled' }
   }
 
   async wait(sessionId: string, signal: AbortSignal): Promise<Ended> {
     const container = this.#parts.docker.getContainer(containerName(sessionId))
     await container.wait({ condition: 'not-running', abortSignal: signal })
     const made = await within(container.inspect())
-    return { kind: 'ended', ...exitFacts(stateOf(made), this.#parts.clock) }
+    return { type: 'exited', ...exitFacts(stateOf(made), this.#parts.clock) }
   }
 
   async remove(sessionId: string): Promise<void> {
@@ -194,8 +194,8 @@ export class DockerExecutor implements Executor {
     const state = stateOf(made)
     const found = foundOf(made, sessionId, clock)
     return found.state === 'running'
-      ? { kind: 'running', ...runningFacts(state, clock) }
-      : { kind: 'ended', ...exitFacts(state, clock) }
+      ? { type: 'running', ...runningFacts(state, clock) }
+      : { type: 'exited', ...exitFacts(state, clock) }
   }
 
   async #deviations(sessionId: string, job: Job, made: Docker.ContainerInspectInfo): Promise<string | null> {
@@ -228,5 +228,5 @@ export class DockerExecutor implements Executor {
 
 function gone(): Failed {
   const message = 'the container was gone when it was to be started'
-  return { kind: 'failed', container: false, exit: { code: null, reason: 'engine_error', message } }
+  return { type: 'failed', container: false, exit: { code: null, reason: 'engine_error', message } }
 }

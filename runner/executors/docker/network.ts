@@ -14,18 +14,32 @@ export async function ensureNetwork(docker: Docker, policyNetwork: string | unde
     await requireNetwork(docker, policyNetwork)
     return
   }
-  try {
-    const options = { Name: NETWORK, Driver: 'bridge', Options: NO_ICC, CheckDuplicate: true }
-    await within(docker.createNetwork(options))
-  } catch (error) {
-    if (engineRefusal(error)?.status !== 409) throw error
-  }
-  const made = await within(docker.getNetwork(NETWORK).inspect())
-  if (made.Options?.['com.docker.network.bridge.enable_icc'] !== 'false') {
+  const made = (await inspectNetwork(docker)) ?? (await createNetwork(docker))
+  if (made?.Options?.['com.docker.network.bridge.enable_icc'] !== 'false') {
     throw new SettingsError(
       `the Docker network ${NETWORK} lets containers reach each other; remove it (docker network rm ${NETWORK}) and start again`,
     )
   }
+}
+
+async function inspectNetwork(docker: Docker): Promise<Docker.NetworkInspectInfo | null> {
+  try {
+    return await within(docker.getNetwork(NETWORK).inspect())
+  } catch (error) {
+    if (isNotFound(error)) return null
+    throw error
+  }
+}
+
+async function createNetwork(docker: Docker): Promise<Docker.NetworkInspectInfo | null> {
+  try {
+    const options = { Name: NETWORK, Driver: 'bridge', Options: NO_ICC, CheckDuplicate: true }
+    await within(docker.createNetwork(options))
+  } catch (error) {
+    // 409: another runner on this Engine was quicker.
+    if (engineRefusal(error)?.status !== 409) throw error
+  }
+  return inspectNetwork(docker)
 }
 
 async function requireNetwork(docker: Docker, name: string): Promise<void> {

@@ -61,13 +61,13 @@ export class HostExecutor implements Executor {
   async prepare(_sessionId: string, job: Job): Promise<Prepared | Failed> {
     const refusal = refusalOf(this.#parts.policy, job)
     if (refusal !== null) return failed({ code: null, reason: 'policy_denied', message: refusal })
-    if (job.command !== null) return { kind: 'prepared', image_digest: null }
+    if (job.command !== null) return { type: 'prepared', image_digest: null }
     const message = 'the host executor has no image to take a command from; give the run a command'
     return failed({ code: 127, reason: 'command_not_found', message })
   }
 
-  async create(sessionId: string, job: Job): Promise<{ kind: 'created' } | Failed> {
-    if (this.#look(sessionId).state !== 'none') return { kind: 'created' }
+  async create(sessionId: string, job: Job): Promise<{ type: 'created' } | Failed> {
+    if (this.#look(sessionId).state !== 'none') return { type: 'created' }
     const cwd = await this.#parts.state.createSessionFolder(sessionId)
     const directory = this.#directory(sessionId)
     await mkdir(directory, { recursive: true, mode: 0o700 })
@@ -81,7 +81,7 @@ export class HostExecutor implements Executor {
     }
     const spec = JSON.stringify({ command: job.command ?? [], env, cwd })
     await writeFileAtomic(hostFiles(directory).spec, spec, true)
-    return { kind: 'created' }
+    return { type: 'created' }
   }
 
   async start(sessionId: string): Promise<Running | Ended | Failed> {
@@ -97,9 +97,9 @@ export class HostExecutor implements Executor {
     }
     for (let waited = 0; waited < START_LIMIT_MS; waited += POLL_MS) {
       const seen = this.#look(sessionId)
-      if (seen.state === 'exited') return { kind: 'ended', ...seen }
+      if (seen.state === 'exited') return { type: 'exited', ...seen }
       if (seen.state === 'running' && seen.process !== null) {
-        return { kind: 'running', ...this.#runningFacts(seen.process) }
+        return { type: 'running', ...this.#runningFacts(seen.process) }
       }
       await sleep(POLL_MS)
     }
@@ -108,24 +108,24 @@ export class HostExecutor implements Executor {
 
   async signal(sessionId: string, signal: 'SIGTERM' | 'SIGKILL'): Promise<Signalled | NotRunning> {
     const seen = this.#look(sessionId)
-    if (seen.state === 'none') return { kind: 'not_running', container: false }
+    if (seen.state === 'none') return { type: 'not_running', container: false }
     if (seen.state === 'created') {
       // Takes the only permission there is to start the command, in case a shim is still on its way.
       const claim = JSON.stringify({ kernel: kernelBootId(), shim: { pid: process.pid, start: 'never' } })
       writeFileSync(hostFiles(this.#directory(sessionId)).claim, claim, { flag: 'wx', mode: 0o600 })
-      return { kind: 'not_running', container: true }
+      return { type: 'not_running', container: true }
     }
     if (seen.state === 'running' && seen.process?.command) {
       const { command } = seen.process
       if (isAlive(command)) process.kill(-command.pid, signal)
     }
-    return { kind: 'signalled' }
+    return { type: 'signalled' }
   }
 
   async wait(sessionId: string, signal: AbortSignal): Promise<Ended> {
     while (!signal.aborted) {
       const seen = this.#look(sessionId)
-      if (seen.state === 'exited') return { kind: 'ended', ...seen }
+      if (seen.state === 'exited') return { type: 'exited', ...seen }
       if (seen.state !== 'running') throw new Error('the session’s files are gone')
       await sleep(POLL_MS, signal)
     }
@@ -177,5 +177,5 @@ export class HostExecutor implements Executor {
 }
 
 function failed(exit: Exit): Failed {
-  return { kind: 'failed', container: false, exit }
+  return { type: 'failed', container: false, exit }
 }

@@ -1,0 +1,35 @@
+import { VERSION } from '../../protocol/version.ts'
+import { systemClock } from '../clock.ts'
+import { readConfig } from '../config.ts'
+import { runDaemon } from '../daemon/daemon.ts'
+import { listenForStop } from '../daemon/shutdown.ts'
+import { createLog } from '../log.ts'
+import { readPolicy } from '../policy.ts'
+import { StateDirectory } from '../state/state-directory.ts'
+
+/** `runner`: the daemon, until it is told to stop. */
+export async function run(ownCommand: readonly [string, ...string[]]): Promise<void> {
+  const config = readConfig(process.env)
+  const policy = readPolicy(config.RUNNER_POLICY_FILE)
+  const log = createLog(config.LOG_LEVEL)
+  log.info(
+    {
+      version: VERSION,
+      control_plane: config.CONTROL_PLANE_URL.href,
+      pool_id: config.RUNNER_POOL_ID,
+      name: config.RUNNER_NAME,
+      slots: config.MAX_CONCURRENCY,
+      executor: config.RUNNER_EXECUTOR,
+    },
+    'starting',
+  )
+  const state = await StateDirectory.open(config.RUNNER_STATE_DIR)
+  const signals = listenForStop(log)
+  try {
+    await runDaemon({ config, policy, state, clock: systemClock, log, signals, ownCommand })
+    log.info('stopped')
+  } finally {
+    state.release()
+    signals.dispose()
+  }
+}

@@ -1,0 +1,107 @@
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { hostname } from 'node:os'
+import { join } from 'node:path'
+import type { Engine } from '../../protocol/runner-api.ts'
+import { backoffMs } from '../api/backoff.ts'
+import { type Clock, sleep } from '../clock.ts'
+import type { Config } from '../config.ts'
+import { DockerExecutor } from '../executors/docker/docker-executor.ts'
+import { type HostFacts, openEngine, readHostFacts } from '../executors/docker/engine.ts'
+import { Images } from '../executors/docker/images.ts'
+import { hostPathOf, ownContainerId } from '../executors/docker/own-container.ts'
+import { readRegistryAuth } from '../executors/docker/registry-auth.ts'
+import type { Executor } from '../executors/executor.ts'
+import { HostExecutor } from '../executors/host/host-executor.ts'
+import { type Log, reasonOf } from '../log.ts'
+import type { Policy } from '../policy.ts'
+import { SettingsError } from '../settings-error.ts'
+import type { StateDirectory } from '../state/state-directory.ts'
+import { installationId } from './runner-identity.ts'
+
+const RETRY_CAP_MS = 10_000
+
+export interface ExecutorSetup {
+  /** Of the Engine, or of this host where there is none: the credential is good here only. */
+  readonly engineId: string
+  readonly engine: Engine | null
+  readonly build: (late: LateFacts) => Executor
+}
+
+/** What is known only after registration and once the ledger stands. */
+export interface LateFacts {
+  readonly runnerId: () => string
+  readonly runIdOf: (sessionId: string) => string
+}
+
+interface SetupParts {
+  readonly config: Config
+  readonly policy: Policy
+  readonly state: StateDirectory
+  readonly clock: Clock
+  readonly log: Log
+  readonly ownCommand: readonly [string, ...string[]]
+  readonly onTrouble: (reason: string) => void
+}
+
+/** Waits for the Engine where one is needed: without its id nothing here is known to be ours. @returns null on abort */
+export async function setUpExecutor(parts: SetupParts, signal: AbortSignal): Promise<ExecutorSetup | null> {
+  const { config, policy, state, clock, log, ownCommand } = parts
+  if (config.RUNNER_EXECUTOR === 'host') {
+    log.warn('RUNNER_EXECUTOR is host: jobs run as plain processes of this user, without isolation or limits')
+    const build = ({ runIdOf }: LateFacts) => new HostExecutor({ state, policy, clock, ownCommand, runIdOf })
+    return { engineId: hostId(), engine: null, build }
+  }
+  const auth = readRegistryAuth(config.RUNNER_REGISTRY_AUTH_FILE)
+  const docker = openEngine(config.DOCKER_HOST)
+  const host = await waitForEngine(parts, () => readHostFacts(docker), signal)
+  if (host === null) return null
+  const statePath = await hostPathOf(docker, config.RUNNER_STATE_DIR, ownContainerId())
+  const build = (late: LateFacts) =>
+    new DockerExecutor({
+      docker,
+      images: new Images(docker, config.RUNNER_PULL_POLICY, auth),
+      host,
+      policy,
+      config,
+      state,
+      hostSessionsPath: join(statePath, 'sessions'),
+      installationId: installationId(config.RUNNER_POOL_ID, config.RUNNER_NAME, host.engineId),
+      clock,
+      ...late,
+    })
+  return { engineId: host.engineId, engine: { id: host.engineId, version: host.engineVersion }, build }
+}
+
+async function waitForEngine(
+  { config, log, onTrouble }: SetupParts,
+  ask: () => Promise<HostFacts>,
+  signal: AbortSignal,
+): Promise<HostFacts | null> {
+  for (let failures = 1; !signal.aborted; failures++) {
+    try {
+      const facts = await ask()
+      log.info({ engine_id: facts.engineId, engine_version: facts.engineVersion }, 'found the Docker Engine')
+      return facts
+    } catch (error) {
+      if (error instanceof SettingsError) throw error
+      const reason = `no Docker Engine at ${config.DOCKER_HOST}`
+      const remedy =
+        'check that Docker runs, that its socket is mounted (-v /var/run/docker.sock:/var/run/docker.sock) and that this user may open it'
+      log.error({ error: reasonOf(error), remedy }, `${reason}; trying again`)
+      onTrouble(reason)
+      await sleep(backoffMs(failures, 500, Math.random, RETRY_CAP_MS), signal)
+    }
+  }
+  return null
+}
+
+function hostId(): string {
+  let machine = hostname()
+  try {
+    machine = readFileSync('/etc/machine-id', 'utf8').trim() || machine
+  } catch {
+    // Not every system has one; the name has to do.
+  }
+  return `host-${createHash('sha256').update(machine).digest('hex').slice(0, 32)}`
+}

@@ -1,0 +1,68 @@
+import { statfs } from 'node:fs/promises'
+import { freemem, loadavg } from 'node:os'
+import { z } from 'zod'
+import type { Health } from '../../protocol/runner-api.ts'
+import { type Clock, jittered, kernelBootId, sleep } from '../clock.ts'
+import { type Log, reasonOf } from '../log.ts'
+import { writeFileAtomic } from '../state/files.ts'
+
+const MIB = 1024 * 1024
+const BEAT_MS = 5_000
+/** Several beats: a busy machine is not a dead runner. */
+export const HEALTH_STALE_MS = 45_000
+
+/** What the daemon last said about itself, for `runner health` in a process of its own. */
+export const HealthFile = z.object({
+  kernel: z.string(),
+  at_ms: z.number(),
+  healthy: z.boolean(),
+  reason: z.string(),
+})
+export type HealthFile = z.infer<typeof HealthFile>
+
+/** The daemon's own view of its health; `reason` says what to look at. */
+export class HealthState {
+  #trouble: string | null = 'starting'
+
+  set(trouble: string | null): void {
+    this.#trouble = trouble
+  }
+
+  read(): { healthy: boolean; reason: string } {
+    return { healthy: this.#trouble === null, reason: this.#trouble ?? 'ok' }
+  }
+}
+
+export async function healthLoop(
+  path: string,
+  health: HealthState,
+  clock: Clock,
+  log: Log,
+  signal: AbortSignal,
+): Promise<void> {
+  const kernel = kernelBootId()
+  while (!signal.aborted) {
+    const file: HealthFile = { kernel, at_ms: clock.now(), ...health.read() }
+    try {
+      await writeFileAtomic(path, JSON.stringify(file), false)
+    } catch (error) {
+      log.warn(
+        { error: reasonOf(error) },
+        'the state directory cannot be written: free space or mend its permissions',
+      )
+    }
+    await sleep(jittered(BEAT_MS), signal)
+  }
+}
+
+/** Free memory, disk and load of this host, for the control plane's placement. */
+export async function measureHost(stateDirectory: string, minDiskMb: number): Promise<Health> {
+  const disk = await statfs(stateDirectory)
+  const diskFreeMb = Math.floor((disk.bavail * disk.bsize) / MIB)
+  return {
+    memory_free_mb: Math.floor(freemem() / MIB),
+    disk_free_mb: diskFreeMb,
+    load1: loadavg()[0] ?? 0,
+    disk_low: diskFreeMb < minDiskMb,
+  }
+}

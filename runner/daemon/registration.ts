@@ -1,0 +1,117 @@
+import { createHash } from 'node:crypto'
+import type { ErrorCode } from '../../protocol/errors.ts'
+import type { RegisterRequest } from '../../protocol/runner-api.ts'
+import { backoffMs } from '../api/backoff.ts'
+import { explain } from '../api/classify.ts'
+import type { ApiClient, ApiFailure } from '../api/client.ts'
+import { jittered, sleep } from '../clock.ts'
+import { type Config, readRegistrationToken } from '../config.ts'
+import type { Log } from '../log.ts'
+import { SettingsError } from '../settings-error.ts'
+import type { StateDirectory, StoredCredential } from '../state/state-directory.ts'
+
+/** A name is free again once its holder is offline, which takes 45 s at least. */
+const NAME_TAKEN_CAP_MS = 30_000
+/** What only an operator can mend is looked at again now and then, because he may mend it on the other side. */
+const OPERATOR_RETRY_MS = 300_000
+
+/** What to do about a refusal that does not pass by itself. */
+const REMEDIES: Partial<Record<ErrorCode, string>> = {
+  unauthenticated:
+    'the control plane does not know REGISTRATION_TOKEN for this pool: check it and RUNNER_POOL_ID, or create a new token',
+  token_expired: 'create a new registration token in the pool and set REGISTRATION_TOKEN',
+  token_revoked: 'create a new registration token in the pool and set REGISTRATION_TOKEN',
+  token_used_up: 'create a new registration token in the pool and set REGISTRATION_TOKEN',
+  not_found: 'there is no such pool: check RUNNER_POOL_ID and CONTROL_PLANE_URL',
+  feature_disabled: 'self-hosted runners are off for this tenant: enable Features__SelfHostedRunnersEnabled',
+  unsupported_protocol:
+    'this runner’s release is not supported by the control plane: use the release it names',
+  invalid_request: 'the control plane refused the fields named here',
+}
+
+export interface RegistrationParts {
+  readonly api: Pick<ApiClient, 'register'>
+  readonly config: Config
+  readonly state: Pick<StateDirectory, 'storeCredential'>
+  readonly log: Log
+  readonly engineId: string
+  readonly request: Omit<RegisterRequest, 'registration_token'>
+  /** Shown by the health check while it lasts. */
+  readonly onTrouble: (reason: string) => void
+}
+
+/**
+ * Registers, however long it takes. The request is the same each time, so a repeat after a lost reply is the same
+ * registration. @returns null on abort
+ * @throws SettingsError when there is no token to register with
+ */
+export async function register(
+  parts: RegistrationParts,
+  signal: AbortSignal,
+): Promise<StoredCredential | null> {
+  const { api, config, log, onTrouble } = parts
+  for (let failures = 1; !signal.aborted; failures++) {
+    const token = readRegistrationToken(config)
+    if (token === null || token === '') {
+      throw new SettingsError('REGISTRATION_TOKEN: is required, because this runner has no credential yet')
+    }
+    const result = await api.register({ ...parts.request, registration_token: token }, signal)
+    if (signal.aborted) return null
+    if (result.ok) {
+      const { runner_id, credential } = result.value
+      const stored = storedCredential(parts, token, runner_id, credential)
+      await parts.state.storeCredential(stored)
+      log.info({ runner_id, pool_id: config.RUNNER_POOL_ID, name: config.RUNNER_NAME }, 'registered')
+      return stored
+    }
+    onTrouble(`registration failed: ${explain(result.failure)}`)
+    await sleep(complain(log, config, result.failure, failures), signal)
+  }
+  return null
+}
+
+export function tokenHash(token: string | null): string | null {
+  return token === null ? null : createHash('sha256').update(token).digest('hex')
+}
+
+/** @returns how long to wait before the next attempt */
+function complain(log: Log, config: Config, failure: ApiFailure, failures: number): number {
+  const error = explain(failure)
+  const about = { error, control_plane: config.CONTROL_PLANE_URL.href, pool_id: config.RUNNER_POOL_ID }
+  const code = failure.kind === 'refused' ? failure.problem.code : null
+  const remedy = code === null ? undefined : REMEDIES[code]
+  if (remedy !== undefined) {
+    const fields = failure.kind === 'refused' ? failure.problem.errors : undefined
+    log.error(
+      { ...about, code, fields, remedy },
+      'registration failed and will not succeed until this is put right',
+    )
+    return jittered(OPERATOR_RETRY_MS)
+  }
+  const retryAfterMs = failure.kind === 'unreachable' ? 0 : failure.retryAfterMs
+  const taken = code === 'runner_name_taken'
+  const pauseMs = backoffMs(failures, retryAfterMs, Math.random, taken ? NAME_TAKEN_CAP_MS : undefined)
+  const hint = taken
+    ? `another runner named ${config.RUNNER_NAME} is online; if it is gone its name is free in under a minute, otherwise set another RUNNER_NAME`
+    : undefined
+  log.warn({ ...about, code, hint, retry_in_ms: Math.round(pauseMs) }, 'registration failed; trying again')
+  return pauseMs
+}
+
+function storedCredential(
+  { config, engineId }: RegistrationParts,
+  token: string,
+  runnerId: string,
+  credential: string,
+): StoredCredential {
+  return {
+    control_plane: config.CONTROL_PLANE_URL.href,
+    pool_id: config.RUNNER_POOL_ID,
+    runner_id: runnerId,
+    name: config.RUNNER_NAME,
+    engine_id: engineId,
+    credential,
+    token_hash: tokenHash(token),
+    obtained_at_ms: Date.now(),
+  }
+}

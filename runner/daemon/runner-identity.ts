@@ -1,0 +1,39 @@
+import { createHash } from 'node:crypto'
+import type { RunnerIdentity } from '../api/client.ts'
+import type { StateDirectory, StoredCredential } from '../state/state-directory.ts'
+
+/** Who this runner is to the control plane; the credential in it changes when it is rotated. */
+export class Membership {
+  readonly #state: Pick<StateDirectory, 'storeCredential'>
+  #stored: StoredCredential
+
+  constructor(state: Pick<StateDirectory, 'storeCredential'>, stored: StoredCredential) {
+    this.#state = state
+    this.#stored = stored
+  }
+
+  get identity(): RunnerIdentity {
+    const { pool_id, runner_id, credential } = this.#stored
+    return { poolId: pool_id, runnerId: runner_id, credential }
+  }
+
+  get obtainedAtMs(): number {
+    return this.#stored.obtained_at_ms
+  }
+
+  /** On disk before it is used: the first use of the new credential ends the old one. */
+  async renew(credential: string, obtainedAtMs: number): Promise<void> {
+    const renewed = { ...this.#stored, credential, obtained_at_ms: obtainedAtMs }
+    await this.#state.storeCredential(renewed)
+    this.#stored = renewed
+  }
+}
+
+/**
+ * Marks the containers that are this runner's to adopt and to remove. It is derived, not stored, so that they are
+ * still its own after the state directory was lost.
+ */
+export function installationId(poolId: string, runnerName: string, engineId: string): string {
+  const hash = createHash('sha256').update(JSON.stringify([poolId, runnerName, engineId]))
+  return hash.digest('hex').slice(0, 32)
+}

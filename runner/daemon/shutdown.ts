@@ -1,0 +1,42 @@
+import type { Log } from '../log.ts'
+
+/** Terminals and process managers may deliver one wish to stop twice; this tells a second wish from an echo. */
+const SECOND_SIGNAL_AFTER_MS = 1_000
+
+export interface StopSignals {
+  /** The first signal: leave, with the sessions running. */
+  readonly leave: AbortSignal
+  /** The second: stop the sessions too. */
+  readonly halt: AbortSignal
+  /** Gives the signals back to the system. */
+  dispose(): void
+}
+
+export function listenForStop(log: Log): StopSignals {
+  const leave = new AbortController()
+  const halt = new AbortController()
+  let firstAt = 0
+  const onSignal = (name: NodeJS.Signals) => {
+    if (!leave.signal.aborted) {
+      firstAt = performance.now()
+      log.info(
+        { signal: name },
+        'leaving: sessions stay running for the next daemon; signal again to stop them',
+      )
+      leave.abort()
+    } else if (!halt.signal.aborted && performance.now() - firstAt >= SECOND_SIGNAL_AFTER_MS) {
+      log.warn({ signal: name }, 'second signal: stopping the sessions')
+      halt.abort()
+    }
+  }
+  process.on('SIGTERM', onSignal)
+  process.on('SIGINT', onSignal)
+  return {
+    leave: leave.signal,
+    halt: halt.signal,
+    dispose: () => {
+      process.off('SIGTERM', onSignal)
+      process.off('SIGINT', onSignal)
+    },
+  }
+}

@@ -1,0 +1,164 @@
+import type { ErrorCode } from '../../protocol/errors.ts'
+import type { Health, SyncRequest, SyncResponse } from '../../protocol/runner-api.ts'
+import { RUNNER_PROTOCOL } from '../../protocol/version.ts'
+import { backoffMs } from '../api/backoff.ts'
+import { classify, explain } from '../api/classify.ts'
+import { type ApiClient, type ApiFailure, CALL_TIMEOUT_MS } from '../api/client.ts'
+import { type Clock, jittered } from '../clock.ts'
+import { type Log, reasonOf } from '../log.ts'
+import type { StateDirectory } from '../state/state-directory.ts'
+import { Latch } from './latch.ts'
+import type { SessionLedger } from './ledger.ts'
+import type { Draft } from './ledger-types.ts'
+import type { Membership } from './runner-identity.ts'
+
+/** Several changes in a moment, such as created and running, share a sync. */
+const DEBOUNCE_MS = 25
+/** A sync must fail early enough in its lease to be tried again. */
+const CALLS_PER_LEASE = 4
+const MIN_CALL_TIMEOUT_MS = 1_000
+
+/** Why this process may no longer sync. */
+export interface Refused {
+  readonly code: ErrorCode
+  readonly detail: string
+}
+
+export interface SyncLoopParts {
+  readonly api: Pick<ApiClient, 'sync'>
+  readonly membership: Membership
+  readonly ledger: SessionLedger
+  readonly state: Pick<StateDirectory, 'storeLastSync'>
+  readonly clock: Clock
+  readonly log: Log
+  readonly boot: number
+  readonly bootId: string
+  readonly health: () => Promise<Health>
+  readonly about: Pick<SyncRequest, 'version' | 'platform' | 'engine'>
+  /** The ledger was changed by a reply. */
+  readonly onApplied: (reply: SyncResponse, draft: Draft) => void
+  readonly onFailure: (reason: string) => void
+}
+
+/** The one periodic call: full observed state in, full desired state out. */
+export class SyncLoop {
+  readonly #parts: SyncLoopParts
+  readonly #wanted = new Latch()
+  #seq = 0
+  #failures = 0
+  #leaseTtlMs = Number.POSITIVE_INFINITY
+  /** What the last applied sync said; whatever is not in it is news. */
+  #said: ReadonlySet<string> = new Set()
+  #inFlight = false
+  #applied = 0
+
+  constructor(parts: SyncLoopParts) {
+    this.#parts = parts
+  }
+
+  /** Sync now, whatever has been said. */
+  ring(): void {
+    this.#wanted.raise()
+  }
+
+  /** Sync now if there is anything that the last sync did not say. */
+  noticeChange(): void {
+    // A reply compares again, and a failure repeats all of it.
+    if (this.#inFlight) return
+    if (statements(this.#draft()).some(one => !this.#said.has(one))) this.#wanted.raise()
+  }
+
+  appliedCount(): number {
+    return this.#applied
+  }
+
+  /** Ends on abort, or with the reason why the control plane no longer hears this process. */
+  async run(signal: AbortSignal): Promise<Refused | null> {
+    while (!signal.aborted) {
+      const outcome = await this.#once(signal)
+      if (signal.aborted) return null
+      if ('refused' in outcome) return outcome.refused
+      const raised = await this.#wanted.wait(outcome.pauseMs, signal)
+      // After a failure the pause stands: a ring does not make an overloaded server well.
+      if (raised && this.#failures === 0) await this.#wanted.wait(DEBOUNCE_MS, signal)
+    }
+    return null
+  }
+
+  async #once(signal: AbortSignal): Promise<{ pauseMs: number } | { refused: Refused }> {
+    const { api, ledger, clock, membership } = this.#parts
+    const health = await this.#parts.health()
+    const draft = this.#draft()
+    const request = this.#request(draft, health)
+    const sentAtMs = clock.now()
+    this.#inFlight = true
+    const result = await api.sync(membership.identity, request, signal, this.#timeoutMs())
+    this.#inFlight = false
+    if (signal.aborted) return { pauseMs: 0 }
+    if (!result.ok) return this.#failed(result.failure)
+    this.#failures = 0
+    const reply = result.value
+    if (reply.stale) return { pauseMs: 0 }
+    this.#leaseTtlMs = reply.lease_ttl_ms
+    ledger.applyReply(reply, sentAtMs, clock.now())
+    this.#said = new Set(statements(draft))
+    this.#applied += 1
+    await this.#remember(sentAtMs, reply.lease_ttl_ms)
+    this.#parts.onApplied(reply, draft)
+    this.noticeChange()
+    return { pauseMs: jittered(reply.next_sync_in_ms) }
+  }
+
+  #draft(): Draft {
+    return this.#parts.ledger.draft(this.#parts.clock.now())
+  }
+
+  #request(draft: Draft, health: Health): SyncRequest {
+    const { boot, bootId, about } = this.#parts
+    this.#seq += 1
+    return {
+      protocol: RUNNER_PROTOCOL,
+      boot,
+      boot_id: bootId,
+      seq: this.#seq,
+      ...draft,
+      health,
+      ...about,
+    }
+  }
+
+  #timeoutMs(): number {
+    return Math.max(MIN_CALL_TIMEOUT_MS, Math.min(CALL_TIMEOUT_MS, this.#leaseTtlMs / CALLS_PER_LEASE))
+  }
+
+  #failed(failure: ApiFailure): { pauseMs: number } | { refused: Refused } {
+    const { log, onFailure } = this.#parts
+    this.#failures += 1
+    if (failure.kind === 'refused' && classify(failure) !== 'retryable') {
+      return { refused: { code: failure.problem.code, detail: failure.problem.detail } }
+    }
+    const retryAfterMs = failure.kind === 'unreachable' ? 0 : failure.retryAfterMs
+    const pauseMs = backoffMs(this.#failures, retryAfterMs, Math.random)
+    const error = explain(failure)
+    log.warn(
+      { error, failures: this.#failures, retry_in_ms: Math.round(pauseMs) },
+      'sync failed; trying again',
+    )
+    onFailure(`sync failed: ${error}`)
+    return { pauseMs }
+  }
+
+  /** Losing it would only make a restarted daemon more careful, so a full disk does not stop the loop. */
+  async #remember(sentAtMs: number, leaseTtlMs: number): Promise<void> {
+    try {
+      await this.#parts.state.storeLastSync({ sentAtMs, leaseTtlMs })
+    } catch (error) {
+      this.#parts.log.warn({ error: reasonOf(error) }, 'the time of the last sync cannot be stored')
+    }
+  }
+}
+
+/** What one draft says, in parts. That a session is gone is said by its absence, which can wait for the next sync. */
+function statements({ leases, acks, ...rest }: Draft): string[] {
+  return [JSON.stringify(rest), ...acks, ...leases.map(lease => JSON.stringify(lease))]
+}
