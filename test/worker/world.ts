@@ -115,9 +115,14 @@ export function syncBody(runner: Pick<TestRunner, 'bootId'>, seq = 1, more: obje
   }
 }
 
-export async function sync(runner: TestRunner, seq = 1, more: object = {}): Promise<Answer> {
+export async function sync(
+  runner: TestRunner,
+  seq = 1,
+  more: object = {},
+  env: Record<string, unknown> = {},
+): Promise<Answer> {
   const body = syncBody(runner, seq, more)
-  return await call('POST', runnerPath(runner, 'sync'), { key: runner.credential, body })
+  return await call('POST', runnerPath(runner, 'sync'), { key: runner.credential, body, env })
 }
 
 export function ok(answer: Answer): Answer {

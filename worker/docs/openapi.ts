@@ -16,7 +16,7 @@ import { ERRORS, type ErrorCode, Problem } from '../../protocol/errors.ts'
 import { Placement, Run, RunEvent } from '../../protocol/run.ts'
 import { RegisterRequest, RegisterResponse, SyncRequest, SyncResponse } from '../../protocol/runner-api.ts'
 import { VERSION } from '../../protocol/version.ts'
-import type { Route } from '../http/route.ts'
+import type { Route, Tag } from '../http/route.ts'
 
 export type OpenApiDocument = ReturnType<OpenAPIHono['getOpenAPI31Document']>
 
@@ -43,6 +43,16 @@ const COMPONENTS = {
 
 for (const [name, schema] of Object.entries(COMPONENTS)) {
   zodToOpenAPIRegistry.add(schema, { _internal: { refId: name } })
+}
+
+const TAGS: Record<Tag, string> = {
+  Tenants: 'Tenants, and the keys that call for them.',
+  Pools: 'Runner pools, their registration tokens and their runners.',
+  Environments: 'Where runs go.',
+  Runs: 'What is to be run, and what became of it.',
+  Audit: 'Who did what.',
+  Runner: 'What a runner daemon says; its protocol has a version of its own.',
+  Service: 'The control plane itself.',
 }
 
 const SUCCESS = {
@@ -74,7 +84,10 @@ function generate(routes: readonly Route[]): OpenApiDocument {
       description: 'Control plane for browser tests that run on runners inside your own network.',
     },
     servers: [{ url: '/', description: 'This control plane' }],
-    tags: [...new Set(routes.map(route => route.documented.tag))].map(name => ({ name })),
+    tags: [...new Set(routes.map(route => route.documented.tag))].map(name => ({
+      name,
+      description: TAGS[name],
+    })),
   })
 }
 

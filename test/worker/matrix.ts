@@ -1,0 +1,149 @@
+import type { Who } from '../../worker/callers.ts'
+import type { Route } from '../../worker/http/route.ts'
+import { mintId } from '../../worker/ids.ts'
+import { call, OPERATOR_KEY } from './client.ts'
+import {
+  makeEnvironment,
+  makePool,
+  makeRun,
+  makeRunner,
+  makeTenant,
+  makeToken,
+  ok,
+  registration,
+  syncBody,
+  type TestRunner,
+  type TestTenant,
+} from './world.ts'
+
+/**
+ * Who may call what, written down a second time: a route that changes its mind, or has no row here, fails.
+ * `body` is what a right call sends; `upgrade` makes it a websocket.
+ */
+export interface Row {
+  readonly who: Who
+  readonly body?: (world: World) => unknown
+  readonly upgrade?: true
+}
+
+const RUNNER = '/runner/v1/pools/{pool_id}/runners/{runner_id}'
+export const MATRIX: Record<string, Row> = {
+  'post /api/v1/tenants': { who: 'operator', body: () => ({ slug: crypto.randomUUID(), name: 'new' }) },
+  'get /api/v1/tenants': { who: 'operator' },
+  'post /api/v1/tenants/{tenant_id}/api-keys': {
+    who: 'operator',
+    body: () => ({ name: 'k', role: 'viewer' }),
+  },
+  'get /api/v1/me': { who: 'viewer' },
+  'post /api/v1/api-keys': { who: 'admin', body: () => ({ name: 'k', role: 'viewer' }) },
+  'get /api/v1/api-keys': { who: 'admin' },
+  'delete /api/v1/api-keys/{key_id}': { who: 'admin' },
+  'post /api/v1/pools': { who: 'admin', body: () => ({ name: 'p' }) },
+  'get /api/v1/pools': { who: 'viewer' },
+  'get /api/v1/pools/{pool_id}': { who: 'viewer' },
+  'patch /api/v1/pools/{pool_id}': { who: 'admin' },
+  'delete /api/v1/pools/{pool_id}': { who: 'admin' },
+  'post /api/v1/pools/{pool_id}/drain': { who: 'admin' },
+  'post /api/v1/pools/{pool_id}/resume': { who: 'admin' },
+  'post /api/v1/pools/{pool_id}/registration-tokens': { who: 'admin' },
+  'get /api/v1/pools/{pool_id}/registration-tokens': { who: 'admin' },
+  'delete /api/v1/pools/{pool_id}/registration-tokens/{token_id}': { who: 'admin' },
+  'get /api/v1/pools/{pool_id}/runners': { who: 'viewer' },
+  'get /api/v1/pools/{pool_id}/runners/{runner_id}': { who: 'viewer' },
+  'post /api/v1/pools/{pool_id}/runners/{runner_id}/drain': { who: 'admin' },
+  'post /api/v1/pools/{pool_id}/runners/{runner_id}/resume': { who: 'admin' },
+  'delete /api/v1/pools/{pool_id}/runners/{runner_id}': { who: 'admin' },
+  'post /api/v1/environments': {
+    who: 'admin',
+    body: ({ poolId }) => ({ name: 'e', execution_target: 'self_hosted', pool_id: poolId }),
+  },
+  'get /api/v1/environments': { who: 'viewer' },
+  'get /api/v1/environments/{environment_id}': { who: 'viewer' },
+  'patch /api/v1/environments/{environment_id}': { who: 'admin' },
+  'delete /api/v1/environments/{environment_id}': { who: 'admin' },
+  'post /api/v1/environments/{environment_id}/runs': { who: 'member' },
+  'get /api/v1/runs': { who: 'viewer' },
+  'get /api/v1/runs/{run_id}': { who: 'viewer' },
+  'post /api/v1/runs/{run_id}/cancel': { who: 'member' },
+  'get /api/v1/runs/{run_id}/events': { who: 'viewer' },
+  'get /api/v1/runs/{run_id}/placement': { who: 'viewer' },
+  'get /api/v1/audit-events': { who: 'admin' },
+  'post /runner/v1/register': {
+    who: 'public',
+    body: ({ token, poolId }) => registration({ token, poolId, name: 'another' }),
+  },
+  [`post ${RUNNER}/sync`]: { who: 'runner', body: ({ runner }) => syncBody(runner) },
+  [`post ${RUNNER}/credential`]: { who: 'runner' },
+  [`post ${RUNNER}/deregister`]: { who: 'runner' },
+  [`get ${RUNNER}/doorbell`]: { who: 'runner', upgrade: true },
+  'get /healthz': { who: 'public' },
+  'get /openapi.json': { who: 'public' },
+  'get /docs': { who: 'public' },
+}
+
+export interface World {
+  readonly tenant: TestTenant
+  readonly poolId: string
+  readonly runner: TestRunner
+  readonly token: string
+  readonly ids: Readonly<Record<string, string>>
+}
+
+export const nameOf = (route: Route) => `${route.method} ${route.path}`
+
+export async function makeWorld(route: Route): Promise<World> {
+  const tenant = await makeTenant()
+  const poolId = await makePool(tenant)
+  const runner = await makeRunner(tenant, poolId)
+  const environmentId = await makeEnvironment(tenant, poolId)
+  const token = await makeToken(tenant, poolId)
+  const { key } = ok(await call('GET', '/api/v1/me', { key: tenant.keys.viewer })).body
+  const runId = await makeRun(tenant, environmentId)
+  // Only an empty pool that nothing uses can be deleted.
+  const bare = nameOf(route) === 'delete /api/v1/pools/{pool_id}' ? await makePool(tenant) : poolId
+  const ids = {
+    tenant_id: tenant.id,
+    key_id: key.id,
+    pool_id: bare,
+    token_id: token.id,
+    runner_id: runner.id,
+    environment_id: environmentId,
+    run_id: runId,
+  }
+  return { tenant, poolId, runner, token: token.secret, ids }
+}
+
+export function fill(route: Route, ids: Readonly<Record<string, string>>): string {
+  return route.path.replaceAll(/\{([^}]+)\}/g, (_, name: string) => {
+    const id = ids[name]
+    if (id === undefined) throw new Error(`the test world has no ${name}`)
+    return id
+  })
+}
+
+export const hasIds = (route: Route) => route.path.includes('{')
+
+export function absentIds(): Record<string, string> {
+  return {
+    tenant_id: mintId('tenant'),
+    key_id: mintId('apiKey'),
+    pool_id: mintId('pool'),
+    token_id: mintId('registrationToken'),
+    runner_id: mintId('runner'),
+    environment_id: mintId('environment'),
+    run_id: mintId('run'),
+  }
+}
+
+export function rightKey(route: Route, world: World): string | undefined {
+  switch (route.who) {
+    case 'public':
+      return undefined
+    case 'operator':
+      return OPERATOR_KEY
+    case 'runner':
+      return world.runner.credential
+    default:
+      return world.tenant.keys[route.who]
+  }
+}
