@@ -3,6 +3,7 @@ import path from 'node:path'
 import { build, stop } from 'esbuild'
 
 const ENTRY = 'runner/main.ts'
+const ABSENT = './scripts/build/absent.cjs'
 const OUTPUT = path.join('dist', 'runner', 'runner.mjs')
 
 /**
@@ -21,10 +22,16 @@ export async function runnerBundle(root: string): Promise<string> {
     target: 'node24',
     platform: 'node',
     conditions: ['node', 'import'],
-    external: ['cpu-features', '*.node'],
-    // CommonJS dependencies call require for Node's own modules.
+    // Only for Engines over ssh and for BuildKit, which the runner does not use; they would be most of the file.
+    alias: { ssh2: ABSENT, '@grpc/grpc-js': ABSENT, '@grpc/proto-loader': ABSENT },
+    // CommonJS dependencies look for these.
     banner: {
-      js: "import { createRequire } from 'node:module';const require = createRequire(import.meta.url);",
+      js: [
+        "import { createRequire as certynCreateRequire } from 'node:module'",
+        'const require = certynCreateRequire(import.meta.url)',
+        'const __filename = import.meta.filename',
+        'const __dirname = import.meta.dirname',
+      ].join('\n'),
     },
     keepNames: true,
     legalComments: 'none',
