@@ -13,8 +13,8 @@ const DEFAULT_MEMORY_MB = 2048
 const DEFAULT_SHM_MB = 512
 const DEFAULT_CPUS = 1
 const PIDS_LIMIT = 512
-/** Browsers open many; more than this is a leak. */
-const OPEN_FILES = 65_536
+/** Browsers open some thousands; more than this is a leak. An Engine in a container may not be able to raise it further. */
+const OPEN_FILES = 16_384
 /** Jobs go first when the host runs out of memory, long before the runner. */
 const OOM_SCORE_ADJ = 500
 const RUN_TMPFS_MB = 64
