@@ -8,10 +8,12 @@ import {
   findTokenByHash,
   giveBackUse,
   type PresentedToken,
+  type RegisteringProcess,
   settleUse,
   takeUse,
 } from './directory/registration-tokens.ts'
 import { type Edge, noteAudit } from './edge.ts'
+import type { PoolStub } from './env.ts'
 import { mintId } from './ids.ts'
 import { logLine, reasonOf } from './log.ts'
 
@@ -26,17 +28,10 @@ export async function registerRunner(edge: Edge, body: RegisterRequest): Promise
   const token = judged.value
   const pool = edge.pool(body.pool_id)
   const who = { token_id: token.id, name: body.name, boot_id: body.boot_id }
-
-  const preview = await pool.previewRegistration(who)
-  if (!preview.ok && !(preview.error.code === 'runner_name_taken' && token.usedUp)) return preview
   const process = { tenantId: token.tenant.id, tokenId: token.id, name: body.name, bootId: body.boot_id }
-  const counted = preview.ok && preview.value === 'repeat'
-  const useId = counted
-    ? null
-    : preview.ok
-      ? await takeUse(edge.directory, process, newUseId(), edge.now)
-      : null
-  if (!counted && useId === null) return refuseToken(edge, token, 'token_used_up', 'no uses are left')
+  const counted = await countUse(edge, token, pool, process)
+  if (!counted.ok) return counted
+  const useId = counted.value
 
   const credential = mintSecret('runnerCredential')
   const registered = await pool.register({
@@ -57,7 +52,7 @@ export async function registerRunner(edge: Edge, body: RegisterRequest): Promise
   }
   const { runner_id, sync_interval_ms } = registered.value
   // The runner is in: that its use stays open a while longer only matters to a retry of the same process.
-  await settleUse(edge.directory, process, runner_id).catch(error =>
+  await settleUse(edge.directory, process, useId, runner_id).catch(error =>
     logLine('warn', 'use_not_settled', { token_id: token.id, reason: reasonOf(error) }),
   )
   noteAudit(edge, {
@@ -73,6 +68,25 @@ export async function registerRunner(edge: Edge, body: RegisterRequest): Promise
     sync_interval_ms,
     server_time: timestamp(edge.now),
   })
+}
+
+/** @returns the id of the use this call holds open, or null where the process has been counted before */
+async function countUse(
+  edge: Edge,
+  token: PresentedToken,
+  pool: PoolStub,
+  process: RegisteringProcess,
+): Promise<Result<string | null>> {
+  const who = { token_id: process.tokenId, name: process.name, boot_id: process.bootId }
+  const preview = await pool.previewRegistration(who)
+  if (preview.ok && preview.value === 'repeat') return accepted(null)
+  if (!preview.ok && !(preview.error.code === 'runner_name_taken' && token.usedUp)) return preview
+  const useId = preview.ok ? await takeUse(edge.directory, process, newUseId(), edge.now) : null
+  if (useId !== null) return accepted(useId)
+  // The last use may have gone to a twin of this very call, which has registered since the first look.
+  const again = await pool.previewRegistration(who)
+  if (again.ok && again.value === 'repeat') return accepted(null)
+  return refuseToken(edge, token, 'token_used_up', 'no uses are left')
 }
 
 async function judgeToken(edge: Edge, body: RegisterRequest): Promise<Result<PresentedToken>> {

@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import { mintSecret } from '../../protocol/secrets.ts'
+import type { PoolStub } from '../../worker/env.ts'
 import { mintId } from '../../worker/ids.ts'
 import { BINDINGS, call, outcome } from './client.ts'
 import {
@@ -39,6 +40,18 @@ async function expire(tokenId: string): Promise<void> {
 async function revoke(tokenId: string): Promise<void> {
   const path = `/api/v1/pools/${poolId}/registration-tokens/${tokenId}`
   ok(await call('DELETE', path, { key: tenant.keys.admin }))
+}
+
+const realPool = () => BINDINGS.RUNNER_POOL.getByName(poolId)
+
+/** The pool's real object, but for what a test replaces. */
+function stub(replaced: object): object {
+  return {
+    previewRegistration: (who: Parameters<PoolStub['previewRegistration']>[0]) =>
+      realPool().previewRegistration(who),
+    register: (registration: Parameters<PoolStub['register']>[0]) => realPool().register(registration),
+    ...replaced,
+  }
 }
 
 /** The runner has left and said so: its name is free, and `offline` needs no waiting. */
@@ -139,6 +152,37 @@ describe('a registration token', () => {
     expect(outcome(await register({ token: secret, poolId, bootId }))).toBe(201)
     expect(await usesOf(id)).toBe(1)
   })
+
+  it('counts no second use for a process whose open use is its own', async () => {
+    const { id, secret } = await makeToken(tenant, poolId)
+    const bootId = crypto.randomUUID()
+    const unreachable = {
+      RUNNER_POOL: { getByName: () => stub({ register: () => Promise.reject(new Error('reset')) }) },
+    }
+    for (let tries = 0; tries < 3; tries++) {
+      expect(outcome(await register({ token: secret, poolId, bootId }, unreachable))).toBe('overloaded')
+    }
+    ok(await register({ token: secret, poolId, bootId }))
+    expect(await usesOf(id)).toBe(1)
+  })
+
+  it.each([[1], [null]])(
+    'with max_uses %j counts one use for calls that overtake one another',
+    async max_uses => {
+      const { id, secret } = await makeToken(tenant, poolId, { max_uses })
+      const bootId = crypto.randomUUID()
+      const first = ok(await register({ token: secret, poolId, bootId })).body
+      let looks = 0
+      // This call looked before the first one registered, and goes on after it.
+      const overtaken = {
+        previewRegistration: async (who: Parameters<PoolStub['previewRegistration']>[0]) =>
+          looks++ === 0 ? { ok: true, value: 'new' } : await realPool().previewRegistration(who),
+      }
+      const env = { RUNNER_POOL: { getByName: () => stub(overtaken) } }
+      expect(ok(await register({ token: secret, poolId, bootId }, env)).body.runner_id).toBe(first.runner_id)
+      expect(await usesOf(id)).toBe(1)
+    },
+  )
 
   it('has its use given back when the object refuses the runner', async () => {
     const { id, secret } = await makeToken(tenant, poolId, { max_uses: 1 })

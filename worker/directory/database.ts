@@ -6,8 +6,15 @@ import { type DrizzleD1Database, drizzle } from 'drizzle-orm/d1'
  */
 export type Directory = DrizzleD1Database
 
+/** Made once for each binding: a sync must not pay for a query builder it never uses. */
+const directories = new WeakMap<D1Database, Directory>()
+
 export function openDirectory(database: D1Database): Directory {
-  return drizzle(database)
+  const known = directories.get(database)
+  if (known !== undefined) return known
+  const directory = drizzle(database)
+  directories.set(database, directory)
+  return directory
 }
 
 /** @param column `table.column`, as SQLite names it */

@@ -1,7 +1,7 @@
-import { and, desc, eq, lt } from 'drizzle-orm'
+import { and, desc, eq, inArray, lt } from 'drizzle-orm'
 import type { PageRequest } from '../http/paging.ts'
 import type { Directory } from './database.ts'
-import { environments, pools, registrationTokens } from './schema.ts'
+import { environments, pools, registrationTokens, registrationTokenUses } from './schema.ts'
 
 /** What D1 knows of a pool; the rest is its object's. */
 export interface PoolRecord {
@@ -92,10 +92,11 @@ export async function environmentUsing(
 
 /** A pool's tokens go with it. */
 export async function deletePool(directory: Directory, tenantId: string, poolId: string): Promise<void> {
+  const tokens = and(eq(registrationTokens.tenantId, tenantId), eq(registrationTokens.poolId, poolId))
+  const tokenIds = directory.select({ id: registrationTokens.id }).from(registrationTokens).where(tokens)
   await directory.batch([
-    directory
-      .delete(registrationTokens)
-      .where(and(eq(registrationTokens.tenantId, tenantId), eq(registrationTokens.poolId, poolId))),
+    directory.delete(registrationTokenUses).where(inArray(registrationTokenUses.tokenId, tokenIds)),
+    directory.delete(registrationTokens).where(tokens),
     directory.delete(pools).where(mine(tenantId, poolId)),
   ])
 }

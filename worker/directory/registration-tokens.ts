@@ -1,4 +1,4 @@
-import { and, desc, eq, exists, gt, inArray, isNull, lt, notExists, or, sql } from 'drizzle-orm'
+import { and, desc, eq, exists, gt, inArray, isNull, lt, notExists, or, type SQL, sql } from 'drizzle-orm'
 import type { z } from 'zod'
 import type { RegistrationToken, Tenant } from '../../protocol/admin-api.ts'
 import { timestamp, timestampOrNull } from '../../protocol/text.ts'
@@ -127,14 +127,17 @@ export interface RegisteringProcess {
   readonly bootId: string
 }
 
-function openUse(process: RegisteringProcess) {
+function ofProcess(process: RegisteringProcess) {
   return and(
     eq(registrationTokenUses.tokenId, process.tokenId),
     eq(registrationTokenUses.tenantId, process.tenantId),
     eq(registrationTokenUses.runnerName, process.name),
     eq(registrationTokenUses.bootId, process.bootId),
-    isNull(registrationTokenUses.runnerId),
   )
+}
+
+function openUse(process: RegisteringProcess) {
+  return and(ofProcess(process), isNull(registrationTokenUses.runnerId))
 }
 
 /**
@@ -183,13 +186,26 @@ export async function takeUse(
   return found[0]?.id ?? null
 }
 
-/** The pool's object has taken the runner in: the use is spent for good. */
+/**
+ * The pool's object has taken the runner in: the use is spent for good. Where the same process had been taken in
+ * with a use already (its calls raced), this one is given back.
+ */
 export async function settleUse(
   directory: Directory,
   process: RegisteringProcess,
+  useId: string | null,
   runnerId: string,
 ): Promise<void> {
-  await directory.update(registrationTokenUses).set({ runnerId }).where(openUse(process))
+  const settle = directory.update(registrationTokenUses).set({ runnerId }).where(openUse(process))
+  if (useId === null) {
+    await settle
+    return
+  }
+  const settled = directory
+    .select({ id: registrationTokenUses.id })
+    .from(registrationTokenUses)
+    .where(and(ofProcess(process), eq(registrationTokenUses.runnerId, runnerId)))
+  await directory.batch([...giveBack(directory, process, useId, exists(settled)), settle])
 }
 
 /** The pool's object has refused the runner: the use is free again. Repeating it gives nothing more back. */
@@ -198,17 +214,25 @@ export async function giveBackUse(
   process: RegisteringProcess,
   useId: string,
 ): Promise<void> {
-  const { tenantId, tokenId } = process
+  await directory.batch(giveBack(directory, process, useId))
+}
+
+/** Lowers the count and drops the use, both only while the use is open and the condition holds. */
+function giveBack(
+  directory: Directory,
+  { tenantId, tokenId }: RegisteringProcess,
+  useId: string,
+  condition?: SQL,
+) {
   const mine = stillOpen(directory, tenantId, useId)
-  await directory.batch([
+  const token = and(eq(registrationTokens.tenantId, tenantId), eq(registrationTokens.id, tokenId))
+  return [
     directory
       .update(registrationTokens)
       .set({ uses: sql`${registrationTokens.uses} - 1` })
-      .where(
-        and(eq(registrationTokens.tenantId, tenantId), eq(registrationTokens.id, tokenId), exists(mine)),
-      ),
-    directory.delete(registrationTokenUses).where(inArray(registrationTokenUses.id, mine)),
-  ])
+      .where(and(token, exists(mine), condition)),
+    directory.delete(registrationTokenUses).where(and(inArray(registrationTokenUses.id, mine), condition)),
+  ] as const
 }
 
 function stillOpen(directory: Directory, tenantId: string, useId: string) {
