@@ -240,7 +240,8 @@ export class SessionLedger {
     for (const session of this.#sessions.values()) {
       if (session.phase.at === 'ended') continue
       if (this.#halted !== null) this.#end(session, 'stopped', this.#halted, nowMs, this.#options.stopGraceMs)
-      if (session.deadlineMs !== null && nowMs >= session.deadlineMs) this.#lapse(session, nowMs)
+      const { deadlineMs } = session
+      if (deadlineMs !== null && nowMs >= deadlineMs) this.#lapse(session, deadlineMs, nowMs)
       if (nowMs >= timeoutAtMs(session)) {
         const message = `still running after ${session.entry?.job.timeout_seconds} s`
         this.#end(session, 'timed_out', message, nowMs, this.#options.stopGraceMs)
@@ -251,12 +252,14 @@ export class SessionLedger {
     }
   }
 
-  #lapse(session: Session, nowMs: number): void {
+  /** The SIGKILL is due by the deadline, not by when somebody noticed: a daemon that was away has no time left to give. */
+  #lapse(session: Session, deadlineMs: number, nowMs: number): void {
     session.deadlineMs = null
+    const graceMs = deadlineMs + LEASE_KILL_MS - nowMs
     if (session.confirmed) {
-      this.#end(session, 'stopped', 'the lease ran out: no sync got through in time', nowMs, LEASE_KILL_MS)
+      this.#end(session, 'stopped', 'the lease ran out: no sync got through in time', nowMs, graceMs)
     } else if (session.entry === null) {
-      this.#end(session, 'stopped', 'found running, and nobody said to keep it', nowMs, LEASE_KILL_MS)
+      this.#end(session, 'stopped', 'found running, and nobody said to keep it', nowMs, graceMs)
     } else {
       this.#end(session, 'stopped', 'the offer ran out before it was confirmed', nowMs, 0)
     }

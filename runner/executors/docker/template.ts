@@ -83,7 +83,9 @@ export function containerOptions(input: TemplateInput): Docker.ContainerCreateOp
   }
 }
 
-function hostConfig({ job, host, policy, settings, sessionFolder }: TemplateInput): Docker.HostConfig {
+function hostConfig(input: TemplateInput): Docker.HostConfig {
+  const { job, host, policy, settings, sessionFolder } = input
+  const user = userOf(input.image.user, settings.ownUser)
   const memoryMb = job.resources.memory_mb ?? least(DEFAULT_MEMORY_MB, policy.max_memory_mb)
   const cpus = Math.min(job.resources.cpus ?? least(DEFAULT_CPUS, policy.max_cpus), host.cpus)
   const tmpMb = Math.max(TMP_TMPFS_MIN_MB, Math.floor(memoryMb / 2))
@@ -95,9 +97,9 @@ function hostConfig({ job, host, policy, settings, sessionFolder }: TemplateInpu
     SecurityOpt: ['no-new-privileges:true'],
     ReadonlyRootfs: true,
     Tmpfs: {
-      '/tmp': `rw,exec,nosuid,nodev,mode=1777,size=${tmpMb}m`,
-      '/run': `rw,noexec,nosuid,nodev,mode=1777,size=${RUN_TMPFS_MB}m`,
-      '/home': `rw,exec,nosuid,nodev,mode=1777,size=${HOME_TMPFS_MB}m`,
+      '/tmp': tmpfs(user, 'exec', tmpMb),
+      '/run': tmpfs(user, 'noexec', RUN_TMPFS_MB),
+      '/home': tmpfs(user, 'exec', HOME_TMPFS_MB),
     },
     PidsLimit: PIDS_LIMIT,
     Memory: memoryMb * MIB,
@@ -163,6 +165,13 @@ function environmentOf({ job, identity, settings }: TemplateInput): string[] {
     }),
   )
   return [...env].map(([name, value]) => `${name}=${value}`)
+}
+
+/** Owned by the job's user, because the container runtime gives the mount the mode of the image's directory. */
+function tmpfs(user: string, exec: 'exec' | 'noexec', sizeMb: number): string {
+  const [uid, gid] = user.split(':')
+  const owner = gid === undefined ? `uid=${uid}` : `uid=${uid},gid=${gid}`
+  return `rw,${exec},nosuid,nodev,mode=1777,${owner},size=${sizeMb}m`
 }
 
 /** The image's user if it is a number and not root. A runner that is not root can share files with itself only. */

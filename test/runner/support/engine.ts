@@ -1,0 +1,81 @@
+import { execFileSync } from 'node:child_process'
+import { copyFileSync, existsSync, mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { openEngine } from '../../../runner/executors/docker/engine.ts'
+import { LABELS } from '../../../runner/executors/docker/template.ts'
+import { removeDirectory, temporaryDirectory } from './runner-process.ts'
+
+const SOCKET = process.env.DOCKER_HOST?.replace(/^unix:\/\//, '') ?? '/var/run/docker.sock'
+const BUSYBOX = '/bin/busybox'
+export const IMAGE = 'certyn-test/busybox:latest'
+export const docker = openEngine(SOCKET)
+
+/**
+ * Why the tests against a real Engine cannot run here, or null.
+ * With CERTYN_REQUIRE_DOCKER=1 their absence is a failure, not a skip.
+ */
+export async function engineMissing(): Promise<string | null> {
+  const missing = await whatIsMissing()
+  if (missing !== null && process.env.CERTYN_REQUIRE_DOCKER === '1') {
+    throw new Error(`CERTYN_REQUIRE_DOCKER is 1 and ${missing}`)
+  }
+  return missing
+}
+
+async function whatIsMissing(): Promise<string | null> {
+  try {
+    await docker.ping()
+  } catch {
+    return `no Docker Engine answers at ${SOCKET}`
+  }
+  return existsSync(BUSYBOX) ? null : `${BUSYBOX} (package busybox-static) is not installed`
+}
+
+/** An image of one static binary: nothing is pulled from anywhere. */
+export function buildTestImage(): void {
+  const root = temporaryDirectory()
+  try {
+    for (const name of ['bin', 'tmp', 'etc', 'run', 'home', 'proc', 'sys', 'dev', 'certyn'])
+      mkdirSync(join(root, name))
+    copyFileSync(BUSYBOX, join(root, 'bin/busybox'))
+    for (const name of [
+      'sh',
+      'sleep',
+      'env',
+      'id',
+      'cat',
+      'ls',
+      'touch',
+      'dd',
+      'tail',
+      'head',
+      'kill',
+      'mount',
+      'wget',
+      'ping',
+    ]) {
+      execFileSync('ln', ['-s', 'busybox', join(root, 'bin', name)])
+    }
+    const tar = join(root, '..', `${root.split('/').at(-1)}.tar`)
+    execFileSync('tar', ['-C', root, '-cf', tar, '.'])
+    execFileSync('docker', ['import', '--change', 'ENV PATH=/bin', tar, IMAGE], { stdio: 'ignore' })
+    removeDirectory(tar)
+  } finally {
+    removeDirectory(root)
+  }
+}
+
+/** Containers of one installation only: tests run beside each other on one Engine. */
+export async function containersOf(installationId: string) {
+  const filters = { label: [`${LABELS.installation}=${installationId}`] }
+  return docker.listContainers({ all: true, filters })
+}
+
+export async function removeContainersOf(installationId: string): Promise<void> {
+  for (const { Id } of await containersOf(installationId)) {
+    await docker
+      .getContainer(Id)
+      .remove({ force: true, v: true })
+      .catch(() => undefined)
+  }
+}
