@@ -18,7 +18,7 @@ const WORDINGS: readonly (readonly [RegExp, ExitReason, readonly Step[]])[] = [
     ['pull'],
   ],
   [
-    /manifest unknown|manifest for .* not found|repository does not exist|name unknown|no such image|not found: manifest|no matching manifest|does not exist/i,
+    /manifest unknown|manifest for .* not found|repository does not exist|name unknown|no such image|not found: manifest|no matching manifest/i,
     'image_not_found',
     ['pull', 'create'],
   ],

@@ -1,0 +1,121 @@
+import { createHash } from 'node:crypto'
+import { expect, test } from 'vitest'
+import type { Job } from '../../protocol/runner-api.ts'
+import { containerOptions, type TemplateInput } from '../../runner/executors/docker/template.ts'
+import { aJob } from './support/factories.ts'
+
+const ROUNDS = 500
+
+function inputFor(job: Job): TemplateInput {
+  return {
+    job,
+    identity: { installationId: 'i', runnerId: 'r', sessionId: 's', runId: 'run' },
+    image: { id: 'sha256:1', user: '1000' },
+    host: { cpus: 4, memoryMb: 8192, swapLimit: true },
+    policy: {},
+    settings: { logCapMb: 256, jobHttpsProxy: null, jobNoProxy: null, hasCa: false, ownUser: null },
+    sessionFolder: '/srv/state/sessions/s',
+  }
+}
+
+/** Everything but what a job may choose: its command, its variables and the sizes it is allowed. */
+function fixedPartHash(job: Job): string {
+  const { Cmd, Env, HostConfig, ...rest } = containerOptions(inputFor(job))
+  const { Memory, MemorySwap, NanoCpus, ShmSize, Tmpfs, ...host } = HostConfig ?? {}
+  const tmpfs = Object.entries(Tmpfs ?? {}).map(([path, options]) => [path, options.replace(/size=\d+m/, '')])
+  return createHash('sha256')
+    .update(JSON.stringify([rest, host, tmpfs]))
+    .digest('hex')
+}
+
+/** Words that mean something to an Engine, in places where a job may put any text. */
+const HOSTILE = [
+  '--privileged',
+  'HostConfig',
+  '/var/run/docker.sock:/var/run/docker.sock',
+  'Privileged=true',
+  '{"Privileged":true}',
+  '__proto__',
+  'constructor',
+  'CapAdd',
+  'SYS_ADMIN',
+  'host',
+  'size=1g,exec',
+  '\u0000',
+  '../../etc',
+  'Mounts',
+  '$(id)',
+  '日本語',
+  '',
+]
+
+/** Deterministic: a failing round can be run again by its number. */
+function generator(seed: number): () => number {
+  let state = seed * 2654435761
+  return () => {
+    state = (Math.imul(state ^ (state >>> 15), 2246822507) + 0x9e3779b9) >>> 0
+    return state / 2 ** 32
+  }
+}
+
+function hostileJob(seed: number): Job {
+  const random = generator(seed + 1)
+  const pick = () => HOSTILE[Math.floor(random() * HOSTILE.length)] ?? ''
+  const extra = {
+    HostConfig: { Privileged: true },
+    Privileged: true,
+    User: '0',
+    Mounts: [{ Source: '/' }],
+    [pick()]: pick(),
+  }
+  return {
+    ...extra,
+    ...aJob({
+      image: pick(),
+      command: random() < 0.2 ? null : Array.from({ length: 1 + Math.floor(random() * 4) }, pick),
+      env: Object.fromEntries(Array.from({ length: Math.floor(random() * 5) }, () => [pick(), pick()])),
+      timeout_seconds: 1 + Math.floor(random() * 86_400),
+      stream: random() < 0.5,
+      resources: {
+        ...(random() < 0.5 && { memory_mb: 32 + Math.floor(random() * 1e6) }),
+        ...(random() < 0.5 && { cpus: 0.1 + random() * 1000 }),
+        ...(random() < 0.5 && { shm_mb: 1 + Math.floor(random() * 1e6) }),
+      },
+    }),
+  }
+}
+
+test('whatever a job says, only what it may choose changes', () => {
+  const fixed = fixedPartHash(aJob())
+  for (let seed = 0; seed < ROUNDS; seed++)
+    expect(fixedPartHash(hostileJob(seed)), `seed ${seed}`).toBe(fixed)
+})
+
+test('a job cannot claim to be another session', () => {
+  const env = { CERTYN_SESSION_ID: 'ses_other', CERTYN_RUN_ID: 'run_other', CERTYN_ARTIFACTS_DIR: '/etc' }
+  const made = containerOptions(inputFor(aJob({ env }))).Env ?? []
+  expect(made.filter(one => one.startsWith('CERTYN_'))).toEqual([
+    'CERTYN_SESSION_ID=s',
+    'CERTYN_RUN_ID=run',
+    'CERTYN_ARTIFACTS_DIR=/certyn/artifacts',
+  ])
+})
+
+test('CPUs are clamped to the host’s, and swap equals memory only where the Engine can limit it', () => {
+  const job = aJob({ resources: { cpus: 64, memory_mb: 100 } })
+  expect(containerOptions(inputFor(job)).HostConfig).toMatchObject({
+    NanoCpus: 4e9,
+    MemorySwap: 100 * 1024 * 1024,
+  })
+  const old = { ...inputFor(job), host: { cpus: 4, memoryMb: 8192, swapLimit: false } }
+  expect(containerOptions(old).HostConfig).not.toHaveProperty('MemorySwap')
+})
+
+test('the log files together hold the cap while one of them is being turned over', () => {
+  const input = inputFor(aJob())
+  const { LogConfig } =
+    containerOptions({ ...input, settings: { ...input.settings, logCapMb: 257 } }).HostConfig ?? {}
+  const kept =
+    (Number(LogConfig?.Config['max-file']) - 1) * Number.parseInt(LogConfig?.Config['max-size'] ?? '', 10)
+  expect(kept).toBeGreaterThanOrEqual(257)
+})
