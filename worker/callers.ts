@@ -20,17 +20,3 @@ export interface RunnerProcess {
   readonly credentialHash: string
 }
 export type Caller = Anyone | Operator | KeyHolder | RunnerProcess
-
-/** How the audit trail names a caller. */
-export function actorOf(caller: Caller): string {
-  switch (caller.kind) {
-    case 'anyone':
-      return 'anonymous'
-    case 'operator':
-      return 'operator'
-    case 'key':
-      return caller.key.id
-    case 'runner':
-      return 'runner'
-  }
-}

@@ -16,6 +16,10 @@ async function ask(route: Route, world: World, key: string | undefined, ids = wo
   })
 }
 
+function malformedIds(): Record<string, string> {
+  return Object.fromEntries(Object.keys(absentIds()).map(name => [name, 'not-an-id']))
+}
+
 const ROLES_BELOW = { viewer: [], member: ['viewer'], admin: ['viewer', 'member'] } as const
 
 it('has a row for every route, and no row without one', () => {
@@ -83,20 +87,21 @@ describe.each(ROUTES.map(route => [nameOf(route), route] as const))('%s', (name,
 
   if (hasIds(route) && route.who !== 'public') {
     it('answers a malformed id with 404, whatever else is wrong', async () => {
-      const malformed = Object.fromEntries(Object.keys(world.ids).map(id => [id, 'not-an-id']))
-      expect(outcome(await ask(route, world, rightKey(route, world), malformed))).toBe('not_found')
+      expect(outcome(await ask(route, world, rightKey(route, world), malformedIds()))).toBe('not_found')
     })
   }
 
   if (hasIds(route) && (route.who === 'viewer' || route.who === 'member' || route.who === 'admin')) {
     const role = route.who
-    it('answers for another tenant’s ids exactly as for absent ones', async () => {
+    it('answers for another tenant’s ids exactly as for absent and malformed ones', async () => {
       const other = await makeTenant()
       await makePool(other)
       const foreign = await ask(route, world, other.keys[role])
-      const absent = await ask(route, world, other.keys[role], absentIds())
       expect(outcome(foreign)).toBe('not_found')
-      expect({ ...problemOf(foreign), request_id: '' }).toEqual({ ...problemOf(absent), request_id: '' })
+      for (const ids of [absentIds(), malformedIds()]) {
+        const absent = await ask(route, world, other.keys[role], ids)
+        expect({ ...problemOf(foreign), request_id: '' }).toEqual({ ...problemOf(absent), request_id: '' })
+      }
     })
 
     it('answers 404 for own ids under another pool', async () => {

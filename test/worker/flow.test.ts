@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { call, outcome, problemOf } from './client.ts'
+import { BINDINGS, call, outcome, problemOf } from './client.ts'
 import {
   makeEnvironment,
   makePool,
@@ -64,7 +64,6 @@ describe('the way of a run', () => {
     await makePool(tenant)
     const environmentId = await makeEnvironment(tenant, await makePool(tenant))
     const runId = await makeRun(tenant, environmentId)
-    const { BINDINGS } = await import('./client.ts')
     await BINDINGS.DB.prepare('DELETE FROM runs WHERE id = ?').bind(runId).run()
     expect(ok(await call('GET', `/api/v1/runs/${runId}`, { key: tenant.keys.viewer })).body.id).toBe(runId)
     const other = await makeTenant()
@@ -145,6 +144,27 @@ describe('pools', () => {
     expect(outcome(await call('GET', path, { key }))).toBe('not_found')
     expect(outcome(await sync(runner))).toBe('not_found')
   })
+})
+
+it('a pool keeps what a change does not name', async () => {
+  const tenant = await makeTenant()
+  const key = tenant.keys.admin
+  const { id } = ok(await call('POST', '/api/v1/pools', { key, body: { name: 'a', description: 'b' } })).body
+  const path = `/api/v1/pools/${id}`
+  expect(ok(await call('PATCH', path, { key, body: { name: 'c' } })).body).toMatchObject({
+    name: 'c',
+    description: 'b',
+  })
+  expect(ok(await call('PATCH', path, { key })).body).toMatchObject({ name: 'c', description: 'b' })
+  const stats = {
+    runners_online: 0,
+    runners_total: 0,
+    slots_total: 0,
+    slots_busy: 0,
+    queued: 0,
+    oldest_queued_seconds: null,
+  }
+  expect(ok(await call('GET', path, { key })).body).toMatchObject({ name: 'c', state: 'active', stats })
 })
 
 describe('a registration token', () => {

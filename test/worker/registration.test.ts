@@ -230,6 +230,25 @@ describe('a runner’s name', () => {
   })
 })
 
+describe('an address that has used up its calls', () => {
+  const full = { LIMIT_UNAUTHENTICATED: { limit: async () => ({ success: false }) } }
+
+  it('still registers runners with a good token, and retries for a taken name', async () => {
+    const { secret } = await makeToken(tenant, poolId)
+    expect(outcome(await register({ token: secret, poolId }, full))).toBe(201)
+    expect(outcome(await register({ token: secret, poolId }, full))).toBe('runner_name_taken')
+  })
+
+  it('guesses no more tokens, and leaves no more audit rows', async () => {
+    const rows = () => BINDINGS.DB.prepare('SELECT count(*) AS n FROM audit_events').first('n')
+    const before = await rows()
+    const guess = { token: mintSecret('registrationToken'), poolId }
+    expect(outcome(await register(guess, full))).toBe('rate_limited')
+    expect(await rows()).toBe(before)
+    expect(outcome(await call('POST', '/runner/v1/register', { env: full }))).toBe('rate_limited')
+  })
+})
+
 describe('the runner API', () => {
   it('leaves no object with state behind for pools that do not exist', async () => {
     const nowhere = mintId('pool')

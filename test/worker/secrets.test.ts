@@ -3,17 +3,7 @@ import { env } from 'cloudflare:workers'
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { SECRET_PREFIXES } from '../../protocol/secrets.ts'
 import { BINDINGS, call, OPERATOR_KEY, outcome } from './client.ts'
-import {
-  makeEnvironment,
-  makePool,
-  makeRun,
-  makeTenant,
-  makeToken,
-  ok,
-  register,
-  runnerPath,
-  sync,
-} from './world.ts'
+import { makeEnvironment, makePool, makeTenant, makeToken, ok, register, runnerPath, sync } from './world.ts'
 
 const CANARY = 'canary-in-the-env-of-a-run'
 const logged: string[] = []
@@ -61,7 +51,13 @@ it('no secret of any flow is found in D1, in objects, in logs or in refusals', a
   const runner = { id: joined.runner_id, poolId, credential: joined.credential, bootId }
   const next = ok(await call('POST', runnerPath(runner, 'credential'), { key: runner.credential })).body
     .credential
-  const runId = await makeRun(tenant, environmentId, { env: { PASSWORD: CANARY } })
+  const { body: run } = ok(
+    await call('POST', `/api/v1/environments/${environmentId}/runs`, {
+      key: tenant.keys.member,
+      body: { env: { PASSWORD: CANARY } },
+      headers: { 'idempotency-key': 'build-1' },
+    }),
+  )
   const secrets = [...Object.values(tenant.keys), token.secret, runner.credential, next, OPERATOR_KEY]
 
   const refusals = [
@@ -104,7 +100,7 @@ it('no secret of any flow is found in D1, in objects, in logs or in refusals', a
     if (where !== 'objects') expect(text.includes(CANARY), `env in ${where}`).toBe(false)
   }
 
-  ok(await call('POST', `/api/v1/runs/${runId}/cancel`, { key: tenant.keys.member }))
+  ok(await call('POST', `/api/v1/runs/${run.id}/cancel`, { key: tenant.keys.member }))
   expect(await allObjects()).not.toContain(CANARY)
   expect(haystacks.directory).toContain(tenant.id)
   expect(haystacks.objects).toContain(runner.id)
