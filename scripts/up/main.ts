@@ -136,7 +136,7 @@ async function startRunner(origin: string, demo: Demo, executor: ChosenExecutor)
       CONTROL_PLANE_URL: origin,
       RUNNER_POOL_ID: demo.poolId,
       REGISTRATION_TOKEN: token,
-      RUNNER_NAME: 'demo-runner',
+      RUNNER_NAME: `demo-runner-${executor.name}`,
       MAX_CONCURRENCY: process.env.MAX_CONCURRENCY ?? '2',
       RUNNER_STATE_DIR: path.join(FOLDER, `runner-${executor.name}`),
       RUNNER_EXECUTOR: executor.name,
