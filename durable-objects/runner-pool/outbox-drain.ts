@@ -43,7 +43,11 @@ export function drainRetryMs(failures: number, random: number): number {
   return Math.round(ceiling * (0.5 + random / 2))
 }
 
-function projectionsOf(deps: DrainDeps, entries: readonly OutboxEntry[]): RunProjection[] {
+/** Each entry's run as it is now, with the entries as its events. */
+export function projectionsOf(
+  deps: Pick<DrainDeps, 'poolId' | 'tenantId' | 'store'>,
+  entries: readonly OutboxEntry[],
+): RunProjection[] {
   const byRun = Map.groupBy(entries, entry => entry.runId)
   return [...byRun].flatMap(([runId, events]) => {
     const run = deps.store.runs.get(runId)

@@ -193,7 +193,7 @@ export class SessionLedger {
 
   #keep(session: Session, deadlineMs: number): void {
     session.confirmed = true
-    session.mayStart = session.entry !== null
+    session.mayStart = true
     session.deadlineMs = deadlineMs
   }
 
