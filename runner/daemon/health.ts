@@ -2,9 +2,10 @@ import { statfs } from 'node:fs/promises'
 import { freemem, loadavg } from 'node:os'
 import { z } from 'zod'
 import type { Health } from '../../protocol/runner-api.ts'
-import { type Clock, jittered, kernelBootId, sleep } from '../clock.ts'
+import { type Clock, jittered, kernelBootId } from '../clock.ts'
 import { type Log, reasonOf } from '../log.ts'
 import { writeFileAtomic } from '../state/files.ts'
+import { Latch } from './latch.ts'
 
 const MIB = 1024 * 1024
 const BEAT_MS = 5_000
@@ -22,10 +23,18 @@ export type HealthFile = z.infer<typeof HealthFile>
 
 /** The daemon's own view of its health; `reason` says what to look at. */
 export class HealthState {
+  readonly #changed = new Latch()
   #trouble: string | null = 'starting'
 
   set(trouble: string | null): void {
+    if (trouble === this.#trouble) return
     this.#trouble = trouble
+    this.#changed.raise()
+  }
+
+  /** Resolves when it has changed, or after `ms`. */
+  async next(ms: number, signal: AbortSignal): Promise<void> {
+    await this.#changed.wait(ms, signal)
   }
 
   read(): { healthy: boolean; reason: string } {
@@ -51,7 +60,7 @@ export async function healthLoop(
         'the state directory cannot be written: free space or mend its permissions',
       )
     }
-    await sleep(jittered(BEAT_MS), signal)
+    await health.next(jittered(BEAT_MS), signal)
   }
 }
 

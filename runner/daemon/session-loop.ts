@@ -165,6 +165,7 @@ export class SessionLoop {
       case 'erase':
         await state.removeSessionFolder(session_id)
         await state.journal.erase(session_id)
+        for (const key of [`journal ${session_id}`, `watch ${session_id}`]) this.#retries.delete(key)
         this.observe({ type: 'erased', session_id })
     }
   }

@@ -1,18 +1,19 @@
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { open, rename, rm } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { open, readdir, rename, rm } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import type { z } from 'zod'
 import { parseJson } from '../../protocol/json.ts'
 
 const PRIVATE_FILE = 0o600
+const DRAFT_SUFFIX = '.tmp'
 
 /**
  * Replaces a file as a whole: a reader, or a process after a crash, sees the old content or the new.
  * @param durable also survive a crash of the machine, not only of the process
  */
 export async function writeFileAtomic(path: string, text: string, durable: boolean): Promise<void> {
-  const draft = `${path}.${randomBytes(6).toString('hex')}.tmp`
+  const draft = `${path}.${randomBytes(6).toString('hex')}${DRAFT_SUFFIX}`
   try {
     const file = await open(draft, 'wx', PRIVATE_FILE)
     try {
@@ -27,6 +28,13 @@ export async function writeFileAtomic(path: string, text: string, durable: boole
     throw error
   }
   if (durable) await syncDirectory(dirname(path))
+}
+
+/** Removes what processes left that were killed while they wrote; for the only process that writes there now. */
+export async function removeDrafts(directory: string): Promise<void> {
+  for (const name of await readdir(directory)) {
+    if (name.endsWith(DRAFT_SUFFIX)) await rm(join(directory, name), { force: true })
+  }
 }
 
 /** Makes a rename or a deletion inside the directory durable. */

@@ -7,7 +7,7 @@ import { kernelBootId } from '../clock.ts'
 import type { LastSync } from '../daemon/ledger-types.ts'
 import { reasonOf } from '../log.ts'
 import { SettingsError } from '../settings-error.ts'
-import { readJsonFile, writeFileAtomic } from './files.ts'
+import { readJsonFile, removeDrafts, writeFileAtomic } from './files.ts'
 import { Journal } from './journal.ts'
 import { lockStateDirectory, type StateLock } from './lock.ts'
 
@@ -55,7 +55,9 @@ export class StateDirectory {
       const hint = 'mount a directory there that this user may write'
       throw new SettingsError(`RUNNER_STATE_DIR: ${path} cannot be used (${reasonOf(error)}); ${hint}`)
     }
-    return new StateDirectory(path, await lockStateDirectory(path))
+    const lock = await lockStateDirectory(path)
+    for (const directory of [path, join(path, 'journal')]) await removeDrafts(directory)
+    return new StateDirectory(path, lock)
   }
 
   release(): void {

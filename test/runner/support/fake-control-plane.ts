@@ -42,6 +42,8 @@ export class FakeControlPlane {
   offers: Offer[] = []
   commands: Command[] = []
   reply: Partial<SyncResponse> = { next_sync_in_ms: 500, lease_ttl_ms: 5000 }
+  /** Called with every sync that is applied, before its reply is sent. */
+  onSync: (request: SyncRequest) => void = () => undefined
   doorbellsOpened = 0
   answersPings = true
   readonly #server: Server
@@ -191,6 +193,7 @@ export class FakeControlPlane {
     if (request.seq <= this.#lastSeq) return [200, aReply({ ...this.reply, stale: true })]
     this.#lastSeq = request.seq
     this.syncs.push(request)
+    this.onSync(request)
     this.commands = this.commands.filter(command => !request.acks.includes(command.id))
     const listed = new Set(request.leases.map(lease => lease.session_id))
     this.offers = this.offers.filter(offer => !listed.has(offer.session_id))
