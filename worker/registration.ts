@@ -1,3 +1,4 @@
+import type { Registration } from '../durable-objects/runner-pool/rpc.ts'
 import { runnersEnabled } from '../durable-objects/settings.ts'
 import { accepted, type Result, refused } from '../protocol/errors.ts'
 import type { RegisterRequest, RegisterResponse } from '../protocol/runner-api.ts'
@@ -27,25 +28,13 @@ export async function registerRunner(edge: Edge, body: RegisterRequest): Promise
   if (!judged.ok) return judged
   const token = judged.value
   const pool = edge.pool(body.pool_id)
-  const who = { token_id: token.id, name: body.name, boot_id: body.boot_id }
   const process = { tenantId: token.tenant.id, tokenId: token.id, name: body.name, bootId: body.boot_id }
   const counted = await countUse(edge, token, pool, process)
   if (!counted.ok) return counted
   const useId = counted.value
 
   const credential = mintSecret('runnerCredential')
-  const registered = await pool.register({
-    ...who,
-    fresh_runner_id: mintId('runner'),
-    credential_hash: await hashSecret(credential),
-    boot: body.boot,
-    protocol: body.protocol,
-    max_concurrency: body.max_concurrency,
-    labels: body.labels,
-    version: body.version,
-    platform: body.platform,
-    engine: body.engine ?? null,
-  })
+  const registered = await pool.register(registrationOf(token, body, await hashSecret(credential)))
   if (!registered.ok) {
     if (useId !== null) await giveBackUse(edge.directory, process, useId)
     return registered
@@ -68,6 +57,23 @@ export async function registerRunner(edge: Edge, body: RegisterRequest): Promise
     sync_interval_ms,
     server_time: timestamp(edge.now),
   })
+}
+
+function registrationOf(token: PresentedToken, body: RegisterRequest, credentialHash: string): Registration {
+  return {
+    token_id: token.id,
+    name: body.name,
+    boot_id: body.boot_id,
+    fresh_runner_id: mintId('runner'),
+    credential_hash: credentialHash,
+    boot: body.boot,
+    protocol: body.protocol,
+    max_concurrency: body.max_concurrency,
+    labels: body.labels,
+    version: body.version,
+    platform: body.platform,
+    engine: body.engine ?? null,
+  }
 }
 
 /** @returns the id of the use this call holds open, or null where the process has been counted before */

@@ -1,7 +1,9 @@
+import { runDurableObjectAlarm } from 'cloudflare:test'
+import { env } from 'cloudflare:workers'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { BODY_LIMIT_BYTES } from '../../protocol/limits.ts'
 import { BINDINGS, call, OPERATOR_KEY, outcome, problemOf } from './client.ts'
-import { makeEnvironment, makePool, makeRun, makeTenant, ok, type TestTenant } from './world.ts'
+import { makeEnvironment, makePool, makeRun, makeRunner, makeTenant, ok, type TestTenant } from './world.ts'
 
 let tenant: TestTenant
 let key: string
@@ -109,19 +111,26 @@ describe('bodies', () => {
   })
 })
 
+/** One field of every item of a list, page after page. */
+async function walk(path: string, field = 'id', limit = 2): Promise<string[]> {
+  const seen: string[] = []
+  let cursor: string | null = null
+  do {
+    const query = new URLSearchParams({ limit: String(limit), ...(cursor === null ? {} : { cursor }) })
+    const page = ok(await call('GET', `${path}${path.includes('?') ? '&' : '?'}${query}`, { key })).body
+    expect(page.items.length).toBeLessThanOrEqual(limit)
+    seen.push(...page.items.map((item: Record<string, string>) => item[field]))
+    cursor = page.next_cursor
+  } while (cursor !== null)
+  return seen
+}
+
 describe('pages', () => {
   it('walk every run once, newest first, and end', async () => {
     const environmentId = await makeEnvironment(tenant, await makePool(tenant))
     const made: string[] = []
     for (let i = 0; i < 5; i++) made.push(await makeRun(tenant, environmentId))
-    const seen: string[] = []
-    let cursor: string | null = ''
-    while (cursor !== null) {
-      const path: string = `/api/v1/runs?environment_id=${environmentId}&limit=2${cursor === '' ? '' : `&cursor=${cursor}`}`
-      const { body } = ok(await call('GET', path, { key }))
-      seen.push(...body.items.map((run: { id: string }) => run.id))
-      cursor = body.next_cursor
-    }
+    const seen = await walk(`/api/v1/runs?environment_id=${environmentId}`)
     expect(seen).toEqual(made.reverse())
   })
 
@@ -158,6 +167,23 @@ describe('pages', () => {
     expect(body.items).toMatchObject([{ id: queued }])
     const none = ok(await call('GET', `/api/v1/runs?environment_id=${environmentId}&status=lost`, { key }))
     expect(none.body).toEqual({ items: [], next_cursor: null })
+  })
+
+  it('of runners walk every runner once, newest first', async () => {
+    const poolId = await makePool(tenant)
+    const made: string[] = []
+    for (const name of ['a', 'b', 'c']) made.push((await makeRunner(tenant, poolId, name)).id)
+    expect(await walk(`/api/v1/pools/${poolId}/runners`)).toEqual(made.reverse())
+    const foreign = `/api/v1/pools/${poolId}/runners?cursor=${made[0]}`
+    expect(outcome(await call('GET', foreign, { key }))).toBe('invalid_request')
+  })
+
+  it('of a run’s events are in the order things happened', async () => {
+    const poolId = await makePool(tenant)
+    const runId = await makeRun(tenant, await makeEnvironment(tenant, poolId))
+    ok(await call('POST', `/api/v1/runs/${runId}/cancel`, { key }))
+    await runDurableObjectAlarm(env.RUNNER_POOL.getByName(poolId))
+    expect(await walk(`/api/v1/runs/${runId}/events`, 'type', 1)).toEqual(['queued', 'cancelled'])
   })
 
   it('of pools hold at most 50', async () => {
