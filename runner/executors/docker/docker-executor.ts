@@ -19,7 +19,7 @@ import type {
 } from '../executor.ts'
 import { classifyFailure } from './classify-failure.ts'
 import { exitFacts, foundOf, runningFacts, sessionOf, stateOf } from './containers.ts'
-import { engineRefusal, type HostFacts, isNotFound, within } from './engine.ts'
+import { engineRefusal, type HostFacts, isNotFound, untilStopped, within } from './engine.ts'
 import type { Images } from './images.ts'
 import { ensureNetwork } from './network.ts'
 import { containerName, containerOptions, LABELS } from './template.ts'
@@ -158,7 +158,7 @@ export class DockerExecutor implements Executor {
 
   async wait(sessionId: string, signal: AbortSignal): Promise<Ended> {
     const container = this.#parts.docker.getContainer(containerName(sessionId))
-    await container.wait({ condition: 'not-running', abortSignal: signal })
+    await untilStopped(this.#parts.docker, containerName(sessionId), signal)
     const made = await within(container.inspect())
     return { type: 'exited', ...exitFacts(stateOf(made), this.#parts.clock) }
   }

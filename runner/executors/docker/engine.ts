@@ -1,3 +1,4 @@
+import { Readable } from 'node:stream'
 import Docker from 'dockerode'
 import { z } from 'zod'
 
@@ -52,6 +53,28 @@ export async function within<T>(call: Promise<T>): Promise<T> {
   } finally {
     clearTimeout(timer)
   }
+}
+
+/**
+ * Resolves when the container no longer runs. The Engine answers at once and says the rest hours later, so the reply
+ * is read as a stream: the client's own call would wait for ever if the Engine went away in between.
+ * @throws when the connection is lost before the end, and on abort
+ */
+export async function untilStopped(docker: Docker, name: string, signal: AbortSignal): Promise<void> {
+  const stream = await new Promise<Readable>((resolve, reject) => {
+    const options = {
+      path: `/containers/${encodeURIComponent(name)}/wait?condition=not-running`,
+      method: 'POST',
+      isStream: true,
+      abortSignal: signal,
+      statusCodes: { 200: true, 404: 'no such container', 500: 'server error' },
+    }
+    docker.modem.dial(options, (error, reply) => {
+      if (reply instanceof Readable) resolve(reply)
+      else reject(error ?? new Error('the Docker Engine gave no answer to wait for'))
+    })
+  })
+  for await (const _ of stream);
 }
 
 const EngineError = z.object({

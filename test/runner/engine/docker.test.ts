@@ -10,10 +10,12 @@ import {
   buildTestImage,
   containersOf,
   docker,
+  ENGINE_SOCKET,
   engineMissing,
   IMAGE,
   removeContainersOf,
 } from '../support/engine.ts'
+import { EngineGate } from '../support/engine-gate.ts'
 import { aJob, anOffer, aStop, sessionId } from '../support/factories.ts'
 import { FakeControlPlane, POOL } from '../support/fake-control-plane.ts'
 import {
@@ -230,6 +232,43 @@ describe.skipIf(missing !== null)(
       writeFileSync(join(directory, 'sessions', id('a'), 'go'), '')
       expect(await exitOf('a')).toMatchObject({ code: 6, reason: 'exited' })
       await until('no container', async () => (await containersOf(installation)).length === 0)
+    })
+
+    test('an Engine that goes away is said, nothing new is asked for, and its sessions go on when it is back', async () => {
+      const gate = new EngineGate(join(directory, 'engine.sock'), ENGINE_SOCKET)
+      await gate.open()
+      try {
+        const runner = start({ DOCKER_HOST: `unix://${gate.path}`, MAX_CONCURRENCY: '2' })
+        await ready()
+        offer('a', 'while [ ! -e /certyn/go ]; do sleep 1; done; exit 8')
+        await running('a')
+        gate.shut()
+        await until('it says so', () => plane.lastSync?.inventory === 'unknown')
+        expect(plane.lastSync?.draining).toBe(true)
+        expect(plane.lease(id('a'))?.state).toBe('running')
+        expect(runner.logged('Docker Engine cannot be asked')).toMatchObject({ level: 'error' })
+        writeFileSync(join(directory, 'sessions', id('a'), 'go'), '')
+        await gate.open()
+        expect(await exitOf('a')).toMatchObject({ code: 8, reason: 'exited' })
+        expect(runner.logged('answers again')).toBeDefined()
+        offer('b', 'exit 0')
+        expect(await exitOf('b')).toMatchObject({ code: 0 })
+      } finally {
+        gate.shut()
+      }
+    })
+
+    test('a daemon that starts before its Engine says what to check and waits', async () => {
+      const gate = new EngineGate(join(directory, 'engine.sock'), ENGINE_SOCKET)
+      const runner = start({ DOCKER_HOST: `unix://${gate.path}` })
+      await until('it says so', () => runner.logged('no Docker Engine at'))
+      expect(runner.logged('no Docker Engine at')?.remedy).toMatch(/socket is mounted/)
+      await gate.open()
+      try {
+        await ready()
+      } finally {
+        gate.shut()
+      }
     })
 
     test('after the state directory was wiped its containers are still found, listed and ended', async () => {

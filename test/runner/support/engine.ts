@@ -5,10 +5,10 @@ import { openEngine } from '../../../runner/executors/docker/engine.ts'
 import { LABELS } from '../../../runner/executors/docker/template.ts'
 import { removeDirectory, temporaryDirectory } from './runner-process.ts'
 
-const SOCKET = process.env.DOCKER_HOST?.replace(/^unix:\/\//, '') ?? '/var/run/docker.sock'
+export const ENGINE_SOCKET = process.env.DOCKER_HOST?.replace(/^unix:\/\//, '') ?? '/var/run/docker.sock'
 const BUSYBOX = '/bin/busybox'
 export const IMAGE = 'certyn-test/busybox:latest'
-export const docker = openEngine(SOCKET)
+export const docker = openEngine(ENGINE_SOCKET)
 
 /**
  * Why the tests against a real Engine cannot run here, or null.
@@ -26,7 +26,7 @@ async function whatIsMissing(): Promise<string | null> {
   try {
     await docker.ping()
   } catch {
-    return `no Docker Engine answers at ${SOCKET}`
+    return `no Docker Engine answers at ${ENGINE_SOCKET}`
   }
   return existsSync(BUSYBOX) ? null : `${BUSYBOX} (package busybox-static) is not installed`
 }
