@@ -246,8 +246,8 @@ function mayRetry(ctx: PoolContext, run: RunRecord, runnerId: string, code: Fail
     case 'any_runner':
       return true
     case 'other_runner': {
-      const tried = [...run.tried, { runnerId, forbidden: true }]
-      return anotherRunnerExists(ctx, run.spec.labels, tried)
+      const barred = run.tried.filter(tried => tried.forbidden)
+      return anotherRunnerExists(ctx, run.spec.labels, [...barred, { runnerId, forbidden: true }])
     }
   }
 }
