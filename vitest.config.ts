@@ -8,7 +8,7 @@ function folder(name: string) {
   }
 }
 
-const OWN_FILES = ['worker', 'workerd', 'runner']
+const OWN_FILES = ['worker', 'worker/node', 'workerd', 'runner']
   .map(name => `test/${name}/vitest.config.ts`)
   .filter(file => existsSync(new URL(file, import.meta.url)))
 

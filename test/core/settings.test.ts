@@ -1,0 +1,81 @@
+import { describe, expect, test } from 'vitest'
+import { parseSettings, runnersEnabled, type Settings } from '../../durable-objects/settings.ts'
+
+function settings(source: Record<string, unknown>): Settings {
+  const parsed = parseSettings(source)
+  if (!parsed.ok) throw new Error(parsed.problems.join('; '))
+  return parsed.settings
+}
+
+describe('settings', () => {
+  test('have the documented defaults', () => {
+    expect(settings({})).toEqual({
+      Features__SelfHostedRunnersEnabled: false,
+      Features__SelfHostedRelayEnabled: false,
+      SelfHosted__EnabledTenants: [],
+      SelfHosted__RelayEnabledTenants: [],
+      SelfHosted__LeaseTtlSeconds: 45,
+      SelfHosted__LeaseGraceSeconds: 15,
+      SelfHosted__OfferTtlSeconds: 20,
+      SelfHosted__HandoverSeconds: 300,
+      SelfHosted__SyncIdleSeconds: 5,
+      SelfHosted__HistoryRetentionDays: 90,
+      RateLimits__Enabled: true,
+    })
+  })
+
+  test.each([
+    ['SelfHosted__LeaseTtlSeconds', '4'],
+    ['SelfHosted__LeaseTtlSeconds', '3601'],
+    ['SelfHosted__LeaseTtlSeconds', '45s'],
+    ['SelfHosted__LeaseGraceSeconds', '0'],
+    ['SelfHosted__OfferTtlSeconds', '601'],
+    ['SelfHosted__SyncIdleSeconds', '-1'],
+    ['Features__SelfHostedRunnersEnabled', 'yes'],
+    ['Docker__DefaultImage', 'not an image'],
+    ['OPERATOR_KEY', 'short'],
+  ])('%s=%s is refused by name, without the value', (name, value) => {
+    const parsed = parseSettings({ [name]: value })
+    if (parsed.ok) throw new Error('it was accepted')
+    expect(parsed.problems).toHaveLength(1)
+    expect(parsed.problems[0]).toMatch(new RegExp(`^${name}: `))
+    expect(parsed.problems[0]).not.toContain(`"${value}"`)
+  })
+
+  test.each([
+    ['5', '1', '2', '1'],
+    ['3600', '300', '600', '300'],
+    ['5', '300', '600', '1'],
+  ])('the ranges’ ends go together: TTL %s, grace %s, offer %s, idle %s', (ttl, grace, offer, idle) => {
+    const parsed = parseSettings({
+      SelfHosted__LeaseTtlSeconds: ttl,
+      SelfHosted__LeaseGraceSeconds: grace,
+      SelfHosted__OfferTtlSeconds: offer,
+      SelfHosted__SyncIdleSeconds: idle,
+    })
+    expect(parsed.ok).toBe(true)
+  })
+
+  test('an empty value is not set, and names of others are none of our business', () => {
+    expect(
+      settings({ SelfHosted__LeaseTtlSeconds: '', PATH: '/bin', DB: {} }).SelfHosted__LeaseTtlSeconds,
+    ).toBe(45)
+  })
+})
+
+describe('the allow-list', () => {
+  test('empty allows every tenant, once the flag is on', () => {
+    expect(runnersEnabled(settings({}), 'acme')).toBe(false)
+    expect(runnersEnabled(settings({ Features__SelfHostedRunnersEnabled: 'true' }), 'acme')).toBe(true)
+  })
+
+  test('named tenants only, spaces around entries ignored', () => {
+    const some = settings({
+      Features__SelfHostedRunnersEnabled: 'true',
+      SelfHosted__EnabledTenants: ' acme , globex,',
+    })
+    expect(runnersEnabled(some, 'acme')).toBe(true)
+    expect(runnersEnabled(some, 'globex')).toBe(true)
+    expect(runnersEnabled(some, 'initech')).toBe(false)
+  })
+})
