@@ -10,20 +10,42 @@ export type Severity =
   /** A newer process speaks for this runner. */
   | 'stale'
 
-const BY_CODE: Partial<Record<ErrorCode, Severity>> = {
+const SEVERITIES: Readonly<Record<ErrorCode, Severity>> = {
+  // Of this process's identity or its release.
   unauthenticated: 'fatal',
   token_expired: 'fatal',
   token_revoked: 'fatal',
   token_used_up: 'fatal',
   unsupported_protocol: 'fatal',
   boot_superseded: 'stale',
+  // Passing, or mended on the control plane's side while the runner waits.
+  forbidden: 'retryable',
+  feature_disabled: 'retryable',
+  not_found: 'retryable',
+  runner_name_taken: 'retryable',
+  rate_limited: 'retryable',
+  overloaded: 'retryable',
+  // A fault of one end's release: nothing else helps than to try again and to say so.
+  invalid_request: 'retryable',
+  method_not_allowed: 'retryable',
+  conflict: 'retryable',
+  pool_not_empty: 'retryable',
+  execution_target_not_self_hosted: 'retryable',
+  idempotency_mismatch: 'retryable',
+  session_ended: 'retryable',
+  not_running: 'retryable',
+  offset_mismatch: 'retryable',
+  length_required: 'retryable',
+  payload_too_large: 'retryable',
+  unsupported_media_type: 'retryable',
+  gpu_unsupported: 'retryable',
 }
 
 /**
  * Only an answer that is this API's own can be final: a proxy's 401 or 404 page says nothing about the runner.
  */
 export function classify(failure: ApiFailure): Severity {
-  return failure.kind === 'refused' ? (BY_CODE[failure.problem.code] ?? 'retryable') : 'retryable'
+  return failure.kind === 'refused' ? SEVERITIES[failure.problem.code] : 'retryable'
 }
 
 /** One line for the log: what happened and, where something can be done, what. */

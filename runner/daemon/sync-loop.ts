@@ -1,4 +1,3 @@
-import type { ErrorCode } from '../../protocol/errors.ts'
 import type { Health, SyncRequest, SyncResponse } from '../../protocol/runner-api.ts'
 import { RUNNER_PROTOCOL } from '../../protocol/version.ts'
 import { backoffMs } from '../api/backoff.ts'
@@ -10,6 +9,7 @@ import type { StateDirectory } from '../state/state-directory.ts'
 import { Latch } from './latch.ts'
 import type { SessionLedger } from './ledger.ts'
 import type { Draft } from './ledger-types.ts'
+import type { Refused } from './refusal.ts'
 import type { Membership } from './runner-identity.ts'
 
 /** Several changes in a moment, such as created and running, share a sync. */
@@ -17,12 +17,6 @@ const DEBOUNCE_MS = 25
 /** A sync must fail early enough in its lease to be tried again. */
 const CALLS_PER_LEASE = 4
 const MIN_CALL_TIMEOUT_MS = 1_000
-
-/** Why this process may no longer sync. */
-export interface Refused {
-  readonly code: ErrorCode
-  readonly detail: string
-}
 
 export interface SyncLoopParts {
   readonly api: Pick<ApiClient, 'sync'>

@@ -10,9 +10,9 @@ function inputFor(job: Job): TemplateInput {
   return {
     job,
     identity: { installationId: 'i', runnerId: 'r', sessionId: 's', runId: 'run' },
-    image: { id: 'sha256:1', user: '1000' },
+    image: { id: 'sha256:1', user: '1000', labels: {} },
     host: { cpus: 4, memoryMb: 8192, swapLimit: true },
-    policy: {},
+    policy: { allow_userns_seccomp: false },
     settings: { logCapMb: 256, jobHttpsProxy: null, jobNoProxy: null, hasCa: false, ownUser: null },
     sessionFolder: '/srv/state/sessions/s',
   }
@@ -119,3 +119,24 @@ test('the log files together hold the cap while one of them is being turned over
     (Number(LogConfig?.Config['max-file']) - 1) * Number.parseInt(LogConfig?.Config['max-size'] ?? '', 10)
   expect(kept).toBeGreaterThanOrEqual(257)
 })
+
+test.each([
+  [true, { 'certyn.seccomp': 'userns' }, true],
+  [false, { 'certyn.seccomp': 'userns' }, false],
+  [true, {}, false],
+  [true, { 'certyn.seccomp': 'unconfined' }, false],
+])(
+  'the wider seccomp profile needs the policy (%s) and the image’s label %j',
+  (allowed, labels, expected) => {
+    const input = inputFor(aJob())
+    const made = containerOptions({
+      ...input,
+      image: { ...input.image, labels: labels as Record<string, string> },
+      policy: { allow_userns_seccomp: allowed },
+    })
+    const options: string[] = made.HostConfig?.SecurityOpt ?? []
+    expect(options[0]).toBe('no-new-privileges:true')
+    expect(options.some(one => one.startsWith('seccomp='))).toBe(expected)
+    expect(options.join()).not.toContain('unconfined')
+  },
+)

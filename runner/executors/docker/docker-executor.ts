@@ -20,7 +20,7 @@ import type {
 import { classifyFailure } from './classify-failure.ts'
 import { exitFacts, foundOf, runningFacts, sessionOf, stateOf } from './containers.ts'
 import { engineRefusal, type HostFacts, isNotFound, untilStopped, within } from './engine.ts'
-import type { Images } from './images.ts'
+import type { ImageFacts, Images } from './images.ts'
 import { ensureNetwork } from './network.ts'
 import { containerName, containerOptions, LABELS } from './template.ts'
 import { deviations } from './verify.ts'
@@ -205,7 +205,7 @@ export class DockerExecutor implements Executor {
     return found.length === 0 ? null : found.join('; ')
   }
 
-  #template(sessionId: string, job: Job, image: { id: string; user: string }): Docker.ContainerCreateOptions {
+  #template(sessionId: string, job: Job, image: ImageFacts): Docker.ContainerCreateOptions {
     const { config, host, policy, installationId, runnerId, runIdOf, hostSessionsPath } = this.#parts
     const uid = process.getuid?.() ?? 0
     return containerOptions({

@@ -2,6 +2,8 @@ import type Docker from 'dockerode'
 import type { Job } from '../../../protocol/runner-api.ts'
 import type { Policy } from '../../policy.ts'
 import type { HostFacts } from './engine.ts'
+import type { ImageFacts } from './images.ts'
+import { SECCOMP_LABEL, SECCOMP_USERNS, USERNS_PROFILE } from './seccomp.ts'
 
 /**
  * The one form of container this runner makes. A job chooses its image, command, environment and, within limits,
@@ -40,9 +42,9 @@ export interface TemplateInput {
     readonly sessionId: string
     readonly runId: string
   }
-  readonly image: { readonly id: string; readonly user: string }
+  readonly image: Pick<ImageFacts, 'id' | 'user' | 'labels'>
   readonly host: Pick<HostFacts, 'cpus' | 'memoryMb' | 'swapLimit'>
-  readonly policy: Pick<Policy, 'max_memory_mb' | 'max_cpus' | 'network' | 'runtime'>
+  readonly policy: Pick<Policy, 'max_memory_mb' | 'max_cpus' | 'network' | 'runtime' | 'allow_userns_seccomp'>
   readonly settings: {
     readonly logCapMb: number
     readonly jobHttpsProxy: string | null
@@ -94,7 +96,7 @@ function hostConfig(input: TemplateInput): Docker.HostConfig {
     Privileged: false,
     CapAdd: [],
     CapDrop: ['ALL'],
-    SecurityOpt: ['no-new-privileges:true'],
+    SecurityOpt: securityOptions(input),
     ReadonlyRootfs: true,
     Tmpfs: {
       '/tmp': tmpfs(user, 'exec', tmpMb),
@@ -165,6 +167,13 @@ function environmentOf({ job, identity, settings }: TemplateInput): string[] {
     }),
   )
   return [...env].map(([name, value]) => `${name}=${value}`)
+}
+
+/** Without a profile of ours the Engine applies its default one. */
+function securityOptions({ image, policy }: TemplateInput): string[] {
+  const wantsUserns = image.labels[SECCOMP_LABEL] === SECCOMP_USERNS
+  const seccomp = wantsUserns && policy.allow_userns_seccomp ? [`seccomp=${USERNS_PROFILE}`] : []
+  return ['no-new-privileges:true', ...seccomp]
 }
 
 /** Owned by the job's user, because the container runtime gives the mount the mode of the image's directory. */

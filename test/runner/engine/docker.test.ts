@@ -14,6 +14,7 @@ import {
   engineMissing,
   IMAGE,
   removeContainersOf,
+  USERNS_IMAGE,
 } from '../support/engine.ts'
 import { EngineGate } from '../support/engine-gate.ts'
 import { aJob, anOffer, aStop, sessionId } from '../support/factories.ts'
@@ -217,6 +218,18 @@ describe.skipIf(missing !== null)(
       })
       const network = await docker.getNetwork('certyn-jobs').inspect()
       expect(network.Options?.['com.docker.network.bridge.enable_icc']).toBe('false')
+    })
+
+    test('a user namespace is refused to a job, and given where the image asks and the policy allows', async () => {
+      const file = join(directory, 'policy.json')
+      writeFileSync(file, JSON.stringify({ allow_userns_seccomp: true }))
+      start({ RUNNER_POLICY_FILE: file, MAX_CONCURRENCY: '2' })
+      await ready()
+      const command = 'busybox unshare -U true'
+      offer('a', command)
+      offer('b', command, { image: USERNS_IMAGE })
+      expect(await exitOf('a')).toMatchObject({ code: 1 })
+      expect(await exitOf('b')).toMatchObject({ code: 0 })
     })
 
     test('a container outlives a killed daemon, is adopted, and its result is reported once', async () => {

@@ -8,6 +8,8 @@ import { removeDirectory, temporaryDirectory } from './runner-process.ts'
 export const ENGINE_SOCKET = process.env.DOCKER_HOST?.replace(/^unix:\/\//, '') ?? '/var/run/docker.sock'
 const BUSYBOX = '/bin/busybox'
 export const IMAGE = 'certyn-test/busybox:latest'
+/** The same, with the label of an image that brings a sandbox of its own. */
+export const USERNS_IMAGE = 'certyn-test/busybox:userns'
 export const docker = openEngine(ENGINE_SOCKET)
 
 /**
@@ -58,11 +60,16 @@ export function buildTestImage(): void {
     }
     const tar = join(root, '..', `${root.split('/').at(-1)}.tar`)
     execFileSync('tar', ['-C', root, '-cf', tar, '.'])
-    execFileSync('docker', ['import', '--change', 'ENV PATH=/bin', tar, IMAGE], { stdio: 'ignore' })
+    importImage(tar, IMAGE, [])
+    importImage(tar, USERNS_IMAGE, ['--change', 'LABEL certyn.seccomp=userns'])
     removeDirectory(tar)
   } finally {
     removeDirectory(root)
   }
+}
+
+function importImage(tar: string, name: string, changes: readonly string[]): void {
+  execFileSync('docker', ['import', '--change', 'ENV PATH=/bin', ...changes, tar, name], { stdio: 'ignore' })
 }
 
 /** Containers of one installation only: tests run beside each other on one Engine. */

@@ -1,0 +1,71 @@
+import { type Clock, sleep } from '../clock.ts'
+import type { SessionLedger } from './ledger.ts'
+import type { SessionLoop } from './session-loop.ts'
+import type { StopSignals } from './shutdown.ts'
+import type { SyncLoop } from './sync-loop.ts'
+
+/** A leaving runner with sessions stays so long, that a second signal can still say to stop them. */
+const SECOND_SIGNAL_WINDOW_MS = 3_000
+/** The process ends within 10 s of the signal: this for saying so, the next for finishing what is in flight. */
+const LEAVING_SYNC_LIMIT_MS = 5_000
+const SETTLE_LIMIT_MS = 3_000
+/** After a halt: the SIGKILL that follows the grace needs a moment, and the exits are reported. */
+const HALT_MARGIN_MS = 15_000
+const POLL_MS = 50
+
+export interface LeavingParts {
+  readonly ledger: SessionLedger
+  readonly sessions: SessionLoop
+  readonly sync: SyncLoop
+  readonly signals: StopSignals
+  readonly stopGraceMs: number
+  readonly clock: Clock
+}
+
+/** Waits for the signal, then until the process may end: said so, nothing half written, and nobody asked for more. */
+export async function leavingLoop(parts: LeavingParts, signal: AbortSignal): Promise<void> {
+  const { ledger, sessions, sync, signals } = parts
+  await aborted(AbortSignal.any([signal, signals.leave]))
+  if (signal.aborted) return
+  const passed = stopwatch()
+  const before = sync.appliedCount()
+  ledger.leave()
+  sync.ring()
+  sessions.wake()
+  await until(() => {
+    if (signal.aborted || signals.halt.aborted) return true
+    const said = sync.appliedCount() > before || passed() > LEAVING_SYNC_LIMIT_MS
+    const listened = ledger.liveCount() === 0 || passed() > SECOND_SIGNAL_WINDOW_MS
+    return said && listened
+  })
+  if (signals.halt.aborted) await halt(parts, signal)
+  const settling = stopwatch()
+  await until(() => signal.aborted || !sessions.isBusy() || settling() > SETTLE_LIMIT_MS)
+}
+
+/** Ends the sessions, and waits a little for the control plane to hear of it. */
+async function halt(
+  { ledger, sessions, clock, stopGraceMs }: LeavingParts,
+  signal: AbortSignal,
+): Promise<void> {
+  ledger.halt('the operator stopped the runner', clock.now())
+  sessions.wake()
+  const stopping = stopwatch()
+  await until(() => signal.aborted || ledger.liveCount() === 0 || stopping() > stopGraceMs + HALT_MARGIN_MS)
+  const reporting = stopwatch()
+  await until(() => signal.aborted || ledger.isEmpty() || reporting() > LEAVING_SYNC_LIMIT_MS)
+}
+
+function stopwatch(): () => number {
+  const began = performance.now()
+  return () => performance.now() - began
+}
+
+async function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return
+  await new Promise<void>(resolve => signal.addEventListener('abort', () => resolve(), { once: true }))
+}
+
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await sleep(POLL_MS)
+}
