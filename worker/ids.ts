@@ -1,4 +1,4 @@
-import { fromString, toUUIDBytes, typeid } from 'typeid-js'
+import { fromString, fromUUIDBytes, toUUIDBytes, typeid } from 'typeid-js'
 import { ID_PREFIXES, type IdKind } from '../protocol/ids.ts'
 
 /** A fresh id; ids of one isolate sort in the order they were made. */
@@ -11,4 +11,11 @@ export function mintedAt(id: string): number {
   return toUUIDBytes(fromString(id))
     .subarray(0, 6)
     .reduce((time, byte) => time * 256 + byte, 0)
+}
+
+/** The least id that could be made at this time: ids below it are older. @param ms epoch milliseconds */
+export function firstIdAt(kind: IdKind, ms: number): string {
+  const bytes = new Uint8Array(16)
+  for (let i = 0, rest = ms; i < 6; i++, rest = Math.floor(rest / 256)) bytes[5 - i] = rest % 256
+  return fromUUIDBytes(ID_PREFIXES[kind], bytes).toString()
 }

@@ -1,9 +1,11 @@
+import { logLine, reasonOf } from '../durable-objects/log.ts'
 import { parseSettings } from '../durable-objects/settings.ts'
 import { buildApp } from './app.ts'
+import { openDirectory } from './directory/database.ts'
 import { newRequestId, openEdge } from './edge.ts'
 import type { Env } from './env.ts'
 import { problemResponse } from './http/respond.ts'
-import { logLine } from './log.ts'
+import { sweepHistory } from './retention.ts'
 
 export { RunnerPool } from '../durable-objects/runner-pool/object.ts'
 
@@ -31,5 +33,15 @@ export default {
       return problemResponse({ code: 'overloaded', detail }, newRequestId())
     }
     return await app.fetch(request, openEdge(request, env, parsed.settings, context), context)
+  },
+  /** Daily; what fails or is left over is done by the next. */
+  async scheduled({ scheduledTime }, env) {
+    const parsed = settings(env)
+    if (!parsed.ok) return
+    try {
+      await sweepHistory(openDirectory(env.DB), parsed.settings, scheduledTime)
+    } catch (error) {
+      logLine('error', 'history_sweep_failed', { reason: reasonOf(error) })
+    }
   },
 } satisfies ExportedHandler<Env>

@@ -1,0 +1,83 @@
+import { createScheduledController } from 'cloudflare:test'
+import { env } from 'cloudflare:workers'
+import { expect, test } from 'vitest'
+import { projectRuns } from '../../durable-objects/runner-pool/projection.ts'
+import type { Run, RunStatus } from '../../protocol/run.ts'
+import { timestamp } from '../../protocol/text.ts'
+import { insertAuditEvents } from '../../worker/directory/audit-events.ts'
+import { openDirectory } from '../../worker/directory/database.ts'
+import { firstIdAt, mintedAt } from '../../worker/ids.ts'
+import worker from '../../worker/index.ts'
+
+const DAY_MS = 86_400_000
+const NOW = Date.parse('2026-06-01T00:00:00Z')
+
+function runAt(ms: number, status: RunStatus): Run {
+  return {
+    id: firstIdAt('run', ms),
+    environment_id: firstIdAt('environment', ms),
+    pool_id: firstIdAt('pool', ms),
+    status,
+    attempt: 1,
+    session_id: null,
+    runner_id: null,
+    image: 'agent',
+    image_digest: null,
+    command: null,
+    priority: 0,
+    labels: {},
+    timeout_seconds: 1,
+    queue_timeout_seconds: 60,
+    max_attempts: 1,
+    resources: {},
+    queued_at: timestamp(ms),
+    started_at: null,
+    finished_at: null,
+    exit_code: null,
+    failure: null,
+    stream: { transport: 'relay', state: 'off', viewers: 0 },
+    metadata: {},
+  }
+}
+
+async function ids(table: 'runs' | 'run_events' | 'audit_events', column: string): Promise<unknown[]> {
+  const { results } = await env.DB.prepare(`SELECT ${column} AS id FROM ${table} ORDER BY 1`).all()
+  return results.map(row => row.id)
+}
+
+test('the daily sweep deletes ended runs, their events and audit events once they are older than the setting', async () => {
+  const old = runAt(NOW - 11 * DAY_MS, 'succeeded')
+  const oldButLive = runAt(NOW - 12 * DAY_MS, 'running')
+  const young = runAt(NOW - 9 * DAY_MS, 'failed')
+  const event = { at: timestamp(NOW), type: 'queued', detail: '' } as const
+  await projectRuns(
+    env.DB,
+    [old, oldButLive, young].map(run => ({
+      tenantId: 'ten_1',
+      version: 1,
+      run,
+      events: [{ seq: 1, event }],
+    })),
+  )
+  const audit = { tenant: 'unknown', actor: 'a', action: 'b', target: 'c', address: 'd', detail: '' } as const
+  const [oldAudit, youngAudit] = [NOW - 11 * DAY_MS, NOW - 9 * DAY_MS].map(at => ({
+    ...audit,
+    at,
+    id: firstIdAt('auditEvent', at),
+  }))
+  if (oldAudit === undefined || youngAudit === undefined) throw new Error('two entries were expected')
+  await insertAuditEvents(openDirectory(env.DB), [oldAudit, youngAudit])
+
+  const controller = createScheduledController({ scheduledTime: new Date(NOW) })
+  await worker.scheduled(controller, { ...env, SelfHosted__HistoryRetentionDays: '10' } as never)
+
+  expect(await ids('runs', 'id')).toEqual([oldButLive.id, young.id])
+  expect(await ids('run_events', 'run_id')).toEqual([oldButLive.id, young.id])
+  expect(await ids('audit_events', 'id')).toEqual([youngAudit.id])
+})
+
+test('the least id of a time sorts before every id made from then on', () => {
+  const id = firstIdAt('run', NOW)
+  expect(mintedAt(id)).toBe(NOW)
+  expect(firstIdAt('run', NOW - 1) < id).toBe(true)
+})

@@ -1,0 +1,30 @@
+import { logLine } from '../durable-objects/log.ts'
+import type { Settings } from '../durable-objects/settings.ts'
+import type { Directory } from './directory/database.ts'
+import { deleteAuditEventsBefore, deleteRunsBefore } from './directory/retention.ts'
+import { firstIdAt } from './ids.ts'
+
+/** Small enough for one D1 statement, and a sweep is bounded so that the next one goes on where it ended. */
+const BATCH_ROWS = 500
+const BATCHES_PER_SWEEP = 100
+const DAY_MS = 24 * 60 * 60 * 1000
+
+/** Deletes ended runs, their events and audit events that are older than the history is kept. */
+export async function sweepHistory(directory: Directory, settings: Settings, now: number): Promise<void> {
+  const cutoff = now - settings.SelfHosted__HistoryRetentionDays * DAY_MS
+  const deletedRuns = await inBatches(limit => deleteRunsBefore(directory, firstIdAt('run', cutoff), limit))
+  const deletedEvents = await inBatches(limit =>
+    deleteAuditEventsBefore(directory, firstIdAt('auditEvent', cutoff), limit),
+  )
+  logLine('info', 'history_swept', { runs: deletedRuns, audit_events: deletedEvents })
+}
+
+async function inBatches(deleteSome: (limit: number) => Promise<number>): Promise<number> {
+  let total = 0
+  for (let i = 0; i < BATCHES_PER_SWEEP; i++) {
+    const deleted = await deleteSome(BATCH_ROWS)
+    total += deleted
+    if (deleted < BATCH_ROWS) break
+  }
+  return total
+}
