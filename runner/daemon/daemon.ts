@@ -73,8 +73,8 @@ async function joinAndRun(
     const current = stored
     const mayJoinAgain = () => hasNewToken(config, current)
     const membership = new Membership(state, current)
-    const refused = await runMember({ ...parts, setup, api, health, membership, facts, mayJoinAgain })
-    if (refused === null) return
+    const joinAgain = await runMember({ ...parts, setup, api, health, membership, facts, mayJoinAgain })
+    if (!joinAgain) return
     log.warn('the stored credential is refused and another registration token is set: registering anew')
     stored = null
   }

@@ -20,11 +20,13 @@ export interface LeavingParts {
   readonly signals: StopSignals
   readonly stopGraceMs: number
   readonly clock: Clock
+  /** False once the control plane has refused this process for good: then there is nobody to tell. */
+  readonly isHeard: () => boolean
 }
 
 /** Waits for the signal, then until the process may end: said so, nothing half written, and nobody asked for more. */
 export async function leavingLoop(parts: LeavingParts, signal: AbortSignal): Promise<void> {
-  const { ledger, sessions, sync, signals } = parts
+  const { ledger, sessions, sync, signals, isHeard } = parts
   await aborted(AbortSignal.any([signal, signals.leave]))
   if (signal.aborted) return
   const passed = stopwatch()
@@ -34,7 +36,7 @@ export async function leavingLoop(parts: LeavingParts, signal: AbortSignal): Pro
   sessions.wake()
   await until(() => {
     if (signal.aborted || signals.halt.aborted) return true
-    const said = sync.appliedCount() > before || passed() > LEAVING_SYNC_LIMIT_MS
+    const said = !isHeard() || sync.appliedCount() > before || passed() > LEAVING_SYNC_LIMIT_MS
     const listened = ledger.liveCount() === 0 || passed() > SECOND_SIGNAL_WINDOW_MS
     return said && listened
   })
@@ -45,7 +47,7 @@ export async function leavingLoop(parts: LeavingParts, signal: AbortSignal): Pro
 
 /** Ends the sessions, and waits a little for the control plane to hear of it. */
 async function halt(
-  { ledger, sessions, clock, stopGraceMs }: LeavingParts,
+  { ledger, sessions, clock, stopGraceMs, isHeard }: LeavingParts,
   signal: AbortSignal,
 ): Promise<void> {
   ledger.halt('the operator stopped the runner', clock.now())
@@ -53,7 +55,7 @@ async function halt(
   const stopping = stopwatch()
   await until(() => signal.aborted || ledger.liveCount() === 0 || stopping() > stopGraceMs + HALT_MARGIN_MS)
   const reporting = stopwatch()
-  await until(() => signal.aborted || ledger.isEmpty() || reporting() > LEAVING_SYNC_LIMIT_MS)
+  await until(() => signal.aborted || !isHeard() || ledger.isEmpty() || reporting() > LEAVING_SYNC_LIMIT_MS)
 }
 
 function stopwatch(): () => number {

@@ -14,7 +14,7 @@ import { inventoryLoop } from './inventory-loop.ts'
 import { Latch } from './latch.ts'
 import { leavingLoop } from './leaving.ts'
 import { SessionLedger } from './ledger.ts'
-import { idle, type Refused } from './refusal.ts'
+import { idle } from './refusal.ts'
 import { rotationLoop } from './rotation-loop.ts'
 import type { Membership } from './runner-identity.ts'
 import { SessionLoop } from './session-loop.ts'
@@ -49,8 +49,8 @@ export function slotsOf({ config, policy }: Pick<MemberParts, 'config' | 'policy
   return Math.min(config.MAX_CONCURRENCY, policy.max_concurrency ?? config.MAX_CONCURRENCY)
 }
 
-/** The loops of a runner that is in its pool. @returns why they ended, null when the process was told to stop */
-export async function runMember(parts: MemberParts): Promise<Refused | null> {
+/** The loops of a runner that is in its pool, until the process is told to stop. @returns whether to join again instead */
+export async function runMember(parts: MemberParts): Promise<boolean> {
   const { api, clock, config, log, membership, setup, signals, state } = parts
   const ledger = restoreLedger(parts)
   const runIdOf = (id: string) => ledger.session(id)?.entry?.run_id ?? ''
@@ -59,12 +59,13 @@ export async function runMember(parts: MemberParts): Promise<Refused | null> {
   const { sessions, sync } = wire(parts, ledger, executor, doubt)
   const stop = new AbortController()
   const silence = new AbortController()
-  let refused: Refused | null = null
+  let joinAgain = false
   const syncing = async (signal: AbortSignal) => {
-    refused = await sync.run(AbortSignal.any([signal, silence.signal]))
+    const refused = await sync.run(AbortSignal.any([signal, silence.signal]))
     if (refused === null) return
     silence.abort()
     if (refused.code === 'unauthenticated' && sync.appliedCount() === 0 && parts.mayJoinAgain()) {
+      joinAgain = true
       stop.abort()
       return
     }
@@ -75,7 +76,8 @@ export async function runMember(parts: MemberParts): Promise<Refused | null> {
   }
   const leaving = async (signal: AbortSignal) => {
     const stopGraceMs = config.RUNNER_STOP_GRACE_SECONDS * 1000
-    await leavingLoop({ ledger, sessions, sync, signals, stopGraceMs, clock }, signal)
+    const isHeard = () => !silence.signal.aborted
+    await leavingLoop({ ledger, sessions, sync, signals, stopGraceMs, clock, isHeard }, signal)
     stop.abort()
   }
   const whileHeard = (signal: AbortSignal) => AbortSignal.any([signal, silence.signal])
@@ -99,7 +101,7 @@ export async function runMember(parts: MemberParts): Promise<Refused | null> {
     ],
     stop.signal,
   )
-  return refused
+  return joinAgain
 }
 
 /** Each loop tells the other what it has learnt, and neither waits for it. */

@@ -8,6 +8,12 @@ const LOST_CREATE = 'the runner was stopped while it created the container, whic
 const NEVER_STARTED = 'the container was found without a journal entry and had never been started'
 const REMOVED = 'the container is gone; something other than the runner removed it'
 
+/**
+ * An end's time comes from another clock than ours, read a moment later. Within this of a stop the stop is believed to
+ * have caused it: a signal that works at once must not pass for the job's own doing.
+ */
+const CLOCK_SLACK_MS = 1_000
+
 type OfSession = Exclude<Observation, { readonly type: 'listing' | 'listing_failed' | 'erased' }>
 
 export function observeSession(session: Session, seen: OfSession, nowMs: number): void {
@@ -126,7 +132,8 @@ function seeNotRunning(session: Session, container: boolean): void {
 
 /** A stop or timeout in progress names the exit, unless the container had ended before it began. */
 function exitOf({ ending }: Session, facts: ExitFacts): Exit {
-  const endedBefore = ending !== null && facts.finishedAtMs !== null && facts.finishedAtMs < ending.sinceMs
+  const endedBefore =
+    ending !== null && facts.finishedAtMs !== null && facts.finishedAtMs < ending.sinceMs - CLOCK_SLACK_MS
   return ending === null || endedBefore ? facts.exit : endedBy(ending, facts.exit.code)
 }
 

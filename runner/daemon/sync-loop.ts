@@ -3,7 +3,7 @@ import { RUNNER_PROTOCOL } from '../../protocol/version.ts'
 import { backoffMs } from '../api/backoff.ts'
 import { classify, explain } from '../api/classify.ts'
 import { type ApiClient, type ApiFailure, CALL_TIMEOUT_MS } from '../api/client.ts'
-import { type Clock, jittered } from '../clock.ts'
+import { type Clock, jittered, sleep } from '../clock.ts'
 import { type Log, reasonOf } from '../log.ts'
 import type { StateDirectory } from '../state/state-directory.ts'
 import { Latch } from './latch.ts'
@@ -17,6 +17,17 @@ const DEBOUNCE_MS = 25
 /** A sync must fail early enough in its lease to be tried again. */
 const CALLS_PER_LEASE = 4
 const MIN_CALL_TIMEOUT_MS = 1_000
+
+/** However much there is to say, a failing server is not asked more often than this. */
+const FAILURE_FLOOR_MS = 250
+/** The sync that overtook this one has been answered, or soon will be. */
+const STALE_PAUSE_MS = 100
+
+interface Pause {
+  readonly pauseMs: number
+  /** The part of it that nothing cuts short. */
+  readonly floorMs: number
+}
 
 export interface SyncLoopParts {
   readonly api: Pick<ApiClient, 'sync'>
@@ -72,14 +83,15 @@ export class SyncLoop {
       const outcome = await this.#once(signal)
       if (signal.aborted) return null
       if ('refused' in outcome) return outcome.refused
-      const raised = await this.#wanted.wait(outcome.pauseMs, signal)
-      // After a failure the pause stands: a ring does not make an overloaded server well.
-      if (raised && this.#failures === 0) await this.#wanted.wait(DEBOUNCE_MS, signal)
+      // News may cut the pause short, but not the part of it that the server asked for.
+      await sleep(outcome.floorMs, signal)
+      const raised = await this.#wanted.wait(outcome.pauseMs - outcome.floorMs, signal)
+      if (raised) await sleep(DEBOUNCE_MS, signal)
     }
     return null
   }
 
-  async #once(signal: AbortSignal): Promise<{ pauseMs: number } | { refused: Refused }> {
+  async #once(signal: AbortSignal): Promise<Pause | { refused: Refused }> {
     const { api, ledger, clock, membership } = this.#parts
     const health = await this.#parts.health()
     const draft = this.#draft()
@@ -88,11 +100,11 @@ export class SyncLoop {
     this.#inFlight = true
     const result = await api.sync(membership.identity, request, signal, this.#timeoutMs())
     this.#inFlight = false
-    if (signal.aborted) return { pauseMs: 0 }
+    if (signal.aborted) return { pauseMs: 0, floorMs: 0 }
     if (!result.ok) return this.#failed(result.failure)
     this.#failures = 0
     const reply = result.value
-    if (reply.stale) return { pauseMs: 0 }
+    if (reply.stale) return { pauseMs: STALE_PAUSE_MS, floorMs: STALE_PAUSE_MS }
     this.#leaseTtlMs = reply.lease_ttl_ms
     ledger.applyReply(reply, sentAtMs, clock.now())
     this.#said = new Set(statements(draft))
@@ -100,7 +112,7 @@ export class SyncLoop {
     await this.#remember(sentAtMs, reply.lease_ttl_ms)
     this.#parts.onApplied(reply, draft)
     this.noticeChange()
-    return { pauseMs: jittered(reply.next_sync_in_ms) }
+    return { pauseMs: jittered(reply.next_sync_in_ms), floorMs: 0 }
   }
 
   #draft(): Draft {
@@ -125,7 +137,7 @@ export class SyncLoop {
     return Math.max(MIN_CALL_TIMEOUT_MS, Math.min(CALL_TIMEOUT_MS, this.#leaseTtlMs / CALLS_PER_LEASE))
   }
 
-  #failed(failure: ApiFailure): { pauseMs: number } | { refused: Refused } {
+  #failed(failure: ApiFailure): Pause | { refused: Refused } {
     const { log, onFailure } = this.#parts
     this.#failures += 1
     if (failure.kind === 'refused' && classify(failure) !== 'retryable') {
@@ -139,7 +151,7 @@ export class SyncLoop {
       'sync failed; trying again',
     )
     onFailure(`sync failed: ${error}`)
-    return { pauseMs }
+    return { pauseMs, floorMs: Math.max(retryAfterMs, Math.min(FAILURE_FLOOR_MS, pauseMs)) }
   }
 
   /** Losing it would only make a restarted daemon more careful, so a full disk does not stop the loop. */

@@ -273,12 +273,19 @@ describe('deadlines', () => {
     expect(lease('a')?.exit).toMatchObject({ code: 143, reason: 'timed_out' })
   })
 
-  test('a container that ended just before its time keeps its own result', () => {
+  test('a container that had ended before it was to be stopped keeps its own result', () => {
     acceptAndRun('a')
-    const finishedAtMs = now + 10
+    now += 5000
     reply({ commands: [aStop('a')], leases: [aVerdict('a', 'keep')] })
-    see(exit('a', 0, finishedAtMs - 20))
+    see(exit('a', 0, now - 2000))
     expect(lease('a')?.exit).toEqual({ code: 0, reason: 'exited' })
+  })
+
+  test('one that ends at the very signal was stopped by it, whatever a clock of another grain says', () => {
+    acceptAndRun('a')
+    reply({ commands: [aStop('a')], leases: [aVerdict('a', 'keep')] })
+    see(exit('a', 143, now - 10))
+    expect(lease('a')?.exit).toMatchObject({ code: 143, reason: 'stopped' })
   })
 })
 
