@@ -1,8 +1,7 @@
-import type { RunEvent } from '../../protocol/run.ts'
+import type { Run, RunEvent } from '../../protocol/run.ts'
 import { timestamp } from '../../protocol/text.ts'
 import type { OutboxEntry } from './core/model.ts'
 import { toRun } from './core/runs.ts'
-import type { RunProjection } from './projection.ts'
 import type { PoolStore } from './store/store.ts'
 
 /**
@@ -14,6 +13,14 @@ const BATCH_ENTRIES = 50
 const BATCHES_PER_DRAIN = 20
 const RETRY_FIRST_MS = 1_000
 const RETRY_CAP_MS = 60_000
+
+/** One run's newest snapshot and the events D1 may not have yet. */
+export interface RunProjection {
+  readonly tenantId: string
+  readonly version: number
+  readonly run: Run
+  readonly events: readonly { readonly seq: number; readonly event: RunEvent }[]
+}
 
 export interface DrainDeps {
   readonly poolId: string
@@ -37,9 +44,9 @@ export async function drainOutbox(deps: DrainDeps): Promise<boolean> {
   return false
 }
 
-/** @param failures in a row, from 1 @param random in [0, 1) */
+/** @param failures in a row; 0 when there is only more to do than one drain takes on @param random in [0, 1) */
 export function drainRetryMs(failures: number, random: number): number {
-  const ceiling = Math.min(RETRY_CAP_MS, RETRY_FIRST_MS * 2 ** (failures - 1))
+  const ceiling = Math.min(RETRY_CAP_MS, RETRY_FIRST_MS * 2 ** Math.max(0, failures - 1))
   return Math.round(ceiling * (0.5 + random / 2))
 }
 

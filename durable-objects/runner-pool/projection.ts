@@ -1,15 +1,7 @@
 import { sql } from 'drizzle-orm'
 import { type DrizzleD1Database, drizzle } from 'drizzle-orm/d1'
-import type { Run, RunEvent } from '../../protocol/run.ts'
 import { runEvents, runs } from './history.ts'
-
-/** One run's newest snapshot and the events D1 may not have yet. */
-export interface RunProjection {
-  readonly tenantId: string
-  readonly version: number
-  readonly run: Run
-  readonly events: readonly { readonly seq: number; readonly event: RunEvent }[]
-}
+import type { RunProjection } from './outbox-drain.ts'
 
 /**
  * Writes snapshots and events in one D1 transaction. Repeating it, or doing it out of order, changes nothing:

@@ -8,6 +8,7 @@ import { workerBundle } from './worker-bundle.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const EXIT_WRONG_SETTING = 2
+const DAY_MS = 24 * 60 * 60 * 1000
 
 const args = process.argv.slice(2)
 if (args.includes('--help') || args.includes('-h')) {
@@ -45,7 +46,18 @@ async function run(options: ControlPlaneOptions): Promise<void> {
   if (stopping) return
   for (const name of runtime.migrated) console.log(`control plane: applied migration ${name}`)
   front.open(runtime.url)
+  sweepDaily(runtime)
   console.log(`control plane: ready on ${front.url} (state in ${options.stateDir})`)
+}
+
+/** Also at every start, so that a control plane that is often restarted gets its turn. */
+function sweepDaily(runtime: Runtime): void {
+  const sweep = () =>
+    runtime.runScheduled().catch(error => {
+      console.error(`control plane: the daily sweep failed and is tried again tomorrow: ${String(error)}`)
+    })
+  void sweep()
+  setInterval(sweep, DAY_MS).unref()
 }
 
 function takeState(stateDir: string): StateLock {

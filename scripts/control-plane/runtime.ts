@@ -12,6 +12,8 @@ export interface Runtime {
   readonly url: URL
   /** Names of the migrations that were applied at this start. */
   readonly migrated: readonly string[]
+  /** What a cron trigger does on Cloudflare. */
+  runScheduled(): Promise<void>
   stop(): Promise<void>
 }
 
@@ -54,7 +56,15 @@ export async function startRuntime(options: RuntimeOptions): Promise<Runtime> {
     keepSignals()
     const database = await miniflare.getD1Database('DB')
     const migrated = await applyMigrations(database, path.join(options.root, 'migrations'))
-    return { url: await miniflare.unsafeGetDirectURL(), migrated, stop: () => miniflare.dispose() }
+    return {
+      url: await miniflare.unsafeGetDirectURL(),
+      migrated,
+      runScheduled: async () => {
+        const worker = await miniflare.getWorker()
+        await worker.scheduled({ scheduledTime: new Date() })
+      },
+      stop: () => miniflare.dispose(),
+    }
   } catch (error) {
     await miniflare.dispose()
     throw error
