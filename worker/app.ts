@@ -1,4 +1,5 @@
 import { Hono } from 'hono'
+import { logLine, reasonOf } from '../durable-objects/log.ts'
 import type { ErrorCode, Result } from '../protocol/errors.ts'
 import { insertAuditEvents } from './directory/audit-events.ts'
 import type { Edge } from './edge.ts'
@@ -6,7 +7,6 @@ import { addressLimit } from './http/rate-limits.ts'
 import type { Reply } from './http/reply.ts'
 import { problemResponse, replyResponse } from './http/respond.ts'
 import type { AddressLimit, Route } from './http/route.ts'
-import { logLine, reasonOf } from './log.ts'
 import { ROUTES } from './routes/all.ts'
 
 type AppEnv = { Bindings: Edge }

@@ -1,3 +1,4 @@
+import { logLine, reasonOf } from '../durable-objects/log.ts'
 import type { Registration } from '../durable-objects/runner-pool/rpc.ts'
 import { runnersEnabled } from '../durable-objects/settings.ts'
 import { accepted, type Result, refused } from '../protocol/errors.ts'
@@ -16,7 +17,6 @@ import {
 import { type Edge, noteAudit } from './edge.ts'
 import type { PoolStub } from './env.ts'
 import { mintId } from './ids.ts'
-import { logLine, reasonOf } from './log.ts'
 
 /**
  * A token becomes a runner. The order of the refusals is the contract's, and a use is counted once however often

@@ -22,8 +22,8 @@ export class AlarmClock {
     void this.#storage.setAlarm(at)
   }
 
-  /** The handler runs: whatever was armed is spent. */
-  fired(): void {
+  /** The handler runs, or the alarm was deleted: whatever was armed is spent. */
+  disarmed(): void {
     this.#armedAt = null
   }
 }

@@ -5,6 +5,7 @@ import { accepted, type Refusal, type Result, refused } from '../../protocol/err
 import { ID_PREFIXES } from '../../protocol/ids.ts'
 import type { Placement, Run } from '../../protocol/run.ts'
 import { DOORBELL, type SyncRequest, type SyncResponse } from '../../protocol/runner-api.ts'
+import { logLine, reasonOf } from '../log.ts'
 import { parseSettings, runnersEnabled, type Settings } from '../settings.ts'
 import { AlarmClock } from './alarm.ts'
 import { authenticate } from './core/authentication.ts'
@@ -89,20 +90,21 @@ export class RunnerPool extends DurableObject<RunnerPoolEnv> implements RunnerPo
   }
 
   async destroy(): Promise<Result<null>> {
-    const verdict = this.#command(ctx => {
-      const stats = runners.stats(ctx)
-      const busy = stats.runners_online > 0 || stats.queued > 0 || stats.slots_busy > 0
-      return busy
-        ? refused('pool_not_empty', 'the pool has online runners, or runs that have not ended')
-        : accepted(null)
-    })
+    const before = this.#mayBeDestroyed()
+    if (!before.ok) return before
+    const saved = await this.#drain()
+    // Others were served while D1 was written to; from this look on to the end nobody is.
+    const verdict = this.#mayBeDestroyed()
     if (!verdict.ok) return verdict
-    if (!(await this.#drain())) return refused('overloaded', 'the history of the pool is still being saved')
-    await this.ctx.storage.deleteAlarm()
-    await this.ctx.storage.deleteAll()
+    if (!saved || !this.#store.outbox.isEmpty()) {
+      return refused('overloaded', 'the history of the pool is still being saved')
+    }
     this.#pool = null
     this.#memos.clear()
+    this.#alarm.disarmed()
     for (const runnerId of this.#doorbells.bells().keys()) this.#hangUp(runnerId)
+    await this.ctx.storage.deleteAlarm()
+    await this.ctx.storage.deleteAll()
     return verdict
   }
 
@@ -163,7 +165,9 @@ export class RunnerPool extends DurableObject<RunnerPoolEnv> implements RunnerPo
   async authenticateRunner(runnerId: string, credentialHash: string): Promise<Result<null>> {
     return this.#command(ctx => {
       const known = authenticate(ctx, runnerId, credentialHash)
-      return known.ok ? accepted(null) : known
+      if (!known.ok) return known
+      if (known.value.promoted) ctx.store.runners.update(known.value.runner)
+      return accepted(null)
     })
   }
 
@@ -248,8 +252,9 @@ export class RunnerPool extends DurableObject<RunnerPoolEnv> implements RunnerPo
   }
 
   override async alarm(): Promise<void> {
-    this.#alarm.fired()
-    if (this.#pool === null) return
+    this.#alarm.disarmed()
+    const pool = this.#pool
+    if (pool === null) return
     try {
       const next = this.#command(ctx => {
         const due = sweep(ctx)
@@ -258,17 +263,25 @@ export class RunnerPool extends DurableObject<RunnerPoolEnv> implements RunnerPo
         return accepted(due)
       })
       if (next.ok) this.#alarm.wakeBy(next.value)
-      if (!(await this.#drain())) {
-        this.#alarm.wakeBy(this.#now() + drainRetryMs(this.#drainFailures + 1, Math.random()))
-      }
+      const saved = await this.#drain()
+      // Destroyed while D1 was written to: nothing may be left behind.
+      if (this.#pool === null) return
+      if (!saved) this.#alarm.wakeBy(this.#now() + drainRetryMs(this.#drainFailures, Math.random()))
       this.#prune()
     } catch (error) {
-      log('error', 'the alarm of a pool failed and is tried again', {
-        pool_id: this.#pool.poolId,
-        error: String(error),
-      })
-      this.#alarm.wakeBy(this.#now() + ALARM_RETRY_MS)
+      logLine('error', 'pool_alarm_failed', { pool_id: pool.poolId, reason: reasonOf(error) })
+      if (this.#pool !== null) this.#alarm.wakeBy(this.#now() + ALARM_RETRY_MS)
     }
+  }
+
+  #mayBeDestroyed(): Result<null> {
+    return this.#command(ctx => {
+      const stats = runners.stats(ctx)
+      const busy = stats.runners_online > 0 || stats.queued > 0 || stats.slots_busy > 0
+      return busy
+        ? refused('pool_not_empty', 'the pool has online runners, or runs that have not ended')
+        : accepted(null)
+    })
   }
 
   #command<T>(decide: (ctx: PoolContext) => Result<T>): Result<T> {
@@ -333,10 +346,11 @@ export class RunnerPool extends DurableObject<RunnerPoolEnv> implements RunnerPo
       return done
     } catch (error) {
       this.#drainFailures += 1
-      log('warn', 'D1 does not take the history of a pool; nothing is lost, it is tried again', {
+      // Nothing is lost: what D1 has not confirmed stays in the outbox.
+      logLine('warn', 'history_not_saved', {
         pool_id: pool.poolId,
         failures: this.#drainFailures,
-        error: String(error),
+        reason: reasonOf(error),
       })
       return false
     }
@@ -375,8 +389,4 @@ function rulesOf(settings: Settings): Rules {
 
 function refusalResponse(refusal: Refusal): Response {
   return Response.json(refusal, { status: refusal.code === 'not_found' ? 404 : 401 })
-}
-
-function log(level: 'warn' | 'error', message: string, fields: Record<string, unknown>): void {
-  console[level](JSON.stringify({ level, message, ...fields }))
 }

@@ -1,7 +1,7 @@
+import { logLine, reasonOf } from '../../durable-objects/log.ts'
 import { accepted, type Result, refused } from '../../protocol/errors.ts'
 import type { Caller } from '../callers.ts'
 import type { Edge } from '../edge.ts'
-import { logLine, reasonOf } from '../log.ts'
 
 /**
  * The limits stop abuse: 6,000 calls a minute per credential, 300 per address without a valid one (both set where

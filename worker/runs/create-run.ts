@@ -1,3 +1,4 @@
+import { logLine, reasonOf } from '../../durable-objects/log.ts'
 import { projectRuns } from '../../durable-objects/runner-pool/projection.ts'
 import type { NewRun } from '../../durable-objects/runner-pool/rpc.ts'
 import type { Environment } from '../../protocol/admin-api.ts'
@@ -11,7 +12,6 @@ import { invalidField } from '../http/input.ts'
 import { created, done, type Reply } from '../http/reply.ts'
 import type { Call } from '../http/route.ts'
 import { mintId } from '../ids.ts'
-import { logLine, reasonOf } from '../log.ts'
 import { hashBody } from './body-hash.ts'
 
 /**
