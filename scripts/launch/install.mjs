@@ -19,9 +19,10 @@ export const NODE_BINARY = path.join(
 export function ensureInstalled(root) {
   const reason = whyInstall(root)
   if (reason === null) return
-  console.error(`Installing dependencies with npm ci (${reason}). This takes a minute or two.`)
+  console.error(`Installing dependencies with npm (${reason}). This takes a minute or two.`)
   const started = Date.now()
-  const npm = spawnSync('npm', ['ci', '--no-audit', '--no-fund', '--progress=true'], {
+  // Not `npm ci`: it refuses a lockfile made at a registry that lacks some other platform's optional packages.
+  const npm = spawnSync('npm', ['install', '--no-save', '--no-audit', '--no-fund', '--progress=true'], {
     cwd: root,
     stdio: ['ignore', 2, 2],
     // The Node of node_modules is replaced while npm runs, so npm has to run on the host's.
@@ -30,10 +31,10 @@ export function ensureInstalled(root) {
   if (npm.error !== undefined)
     fail(`npm could not be started: ${npm.error.message}. Install Node 20 or newer with npm.`)
   if (npm.status !== 0)
-    fail(`npm ci failed with exit code ${npm.status ?? npm.signal}; its message is above.`)
+    fail(`npm install failed with exit code ${npm.status ?? npm.signal}; its message is above.`)
   if (!existsSync(path.join(root, NODE_BINARY))) {
     fail(
-      'npm ci finished without node_modules/.bin/node. Check that install scripts are allowed (npm config get ignore-scripts).',
+      'npm install finished without node_modules/.bin/node. Check that install scripts are allowed (npm config get ignore-scripts).',
     )
   }
   console.error(`Dependencies installed in ${Math.round((Date.now() - started) / 1000)} s.`)

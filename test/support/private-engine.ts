@@ -58,11 +58,11 @@ export class PrivateEngine {
   }
 
   /** Ends the Engine; its containers go on. */
-  async stop(signal: NodeJS.Signals): Promise<void> {
+  async stop(): Promise<void> {
     const child = this.#process
     if (child === undefined) return
     const ended = new Promise(resolve => child.on('exit', resolve))
-    child.kill(signal)
+    child.kill('SIGTERM')
     await ended
     this.#process = undefined
   }
@@ -74,20 +74,20 @@ export class PrivateEngine {
         .getContainer(Id)
         .remove({ force: true })
         .catch(() => undefined)
-    await this.stop('SIGTERM')
-    this.#endContainerd()
+    await this.stop()
     this.#holder.kill('SIGKILL')
-    rmSync(this.#folder, { recursive: true, force: true })
+    // The Engine's own mounts go when nothing is in its namespace any more.
+    for (const mount of mountsUnder(this.#folder)) spawnSync('umount', ['-l', mount])
+    rmSync(this.#folder, { recursive: true, force: true, maxRetries: 10 })
   }
+}
 
-  /** A containerd that outlived a killed Engine is known by the pid file in this test's own folder. */
-  #endContainerd(): void {
-    try {
-      process.kill(
-        Number(readFileSync(path.join(this.#folder, 'exec', 'containerd', 'containerd.pid'), 'utf8')),
-      )
-    } catch {
-      // It ended with its Engine.
-    }
-  }
+/** Innermost first. */
+function mountsUnder(folder: string): string[] {
+  return readFileSync('/proc/mounts', 'utf8')
+    .split('\n')
+    .map(line => line.split(' ')[1] ?? '')
+    .filter(mount => mount.startsWith(`${folder}/`))
+    .sort()
+    .reverse()
 }
