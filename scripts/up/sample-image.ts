@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { copyFileSync, mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync } from 'node:fs'
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { finished } from 'node:stream/promises'
@@ -12,16 +12,18 @@ import { z } from 'zod'
  * because no registry may be reachable. It is imported, not built, so it needs no builder either.
  */
 const REPOSITORY = 'certyn/sample'
+/** Raised when an image is laid out differently, so that an older one is not used. */
+const LAYOUT = '2'
 
 /** @returns a reference of the local image */
 export async function ensureSampleImage(docker: Docker): Promise<string> {
-  const files = [realNode(), ...sharedLibraries()]
-  const reference = `${REPOSITORY}:${fingerprint(files)}`
+  const libraries = sharedLibraries()
+  const reference = `${REPOSITORY}:${fingerprint([process.execPath, ...libraries])}`
   if (await exists(docker, reference)) return reference
   console.log(`Making a small image for the sample run (${reference}) ...`)
   const folder = mkdtempSync(path.join(tmpdir(), 'certyn-sample-'))
   try {
-    layOut(folder, files)
+    layOut(folder, libraries)
     await importFolder(docker, folder, reference)
   } finally {
     rmSync(folder, { recursive: true, force: true })
@@ -40,15 +42,16 @@ async function exists(docker: Docker, reference: string): Promise<boolean> {
   }
 }
 
-function layOut(folder: string, files: readonly string[]): void {
-  for (const file of files) {
+function layOut(folder: string, libraries: readonly string[]): void {
+  for (const file of libraries) {
     const target = path.join(folder, file)
     mkdirSync(path.dirname(target), { recursive: true })
     copyFileSync(file, target)
   }
   const bin = path.join(folder, 'usr', 'bin')
   mkdirSync(bin, { recursive: true })
-  symlinkSync(realNode(), path.join(bin, 'node'))
+  // Not where it lies here: the template mounts fresh folders over /tmp, /run and /home.
+  copyFileSync(process.execPath, path.join(bin, 'node'))
   // What the read-only root needs to exist: mount points of the container template.
   for (const name of ['tmp', 'run', 'home', 'certyn', 'proc', 'sys', 'dev', 'etc']) {
     mkdirSync(path.join(folder, name), { recursive: true })
@@ -67,10 +70,6 @@ async function importFolder(docker: Docker, folder: string, reference: string): 
   await finished(response)
 }
 
-function realNode(): string {
-  return process.execPath
-}
-
 const Report = z.object({ sharedObjects: z.array(z.string()) })
 
 /** Everything the running Node has mapped, the loader included, at the paths where it looks for them. */
@@ -85,7 +84,7 @@ function isFile(file: string): boolean {
 }
 
 function fingerprint(files: readonly string[]): string {
-  const hash = createHash('sha256')
+  const hash = createHash('sha256').update(LAYOUT)
   for (const file of files) {
     const { size, mtimeMs } = statSync(file)
     hash.update(`${file}\0${size}\0${mtimeMs}\0`)
