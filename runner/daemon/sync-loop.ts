@@ -98,10 +98,13 @@ export class SyncLoop {
     const request = this.#request(draft, health)
     const sentAtMs = clock.now()
     this.#inFlight = true
-    const result = await api.sync(membership.identity, request, signal, this.#timeoutMs())
+    const identity = membership.identity
+    const result = await api.sync(identity, request, signal, this.#timeoutMs())
     this.#inFlight = false
     if (signal.aborted) return { pauseMs: 0, floorMs: 0 }
-    if (!result.ok) return this.#failed(result.failure)
+    // The first use of a new credential, by any call, ends the old one, also for a sync already on its way.
+    const wasRotated = identity.credential !== membership.identity.credential
+    if (!result.ok) return this.#failed(result.failure, wasRotated)
     this.#failures = 0
     const reply = result.value
     if (reply.stale) return { pauseMs: STALE_PAUSE_MS, floorMs: STALE_PAUSE_MS }
@@ -137,10 +140,10 @@ export class SyncLoop {
     return Math.max(MIN_CALL_TIMEOUT_MS, Math.min(CALL_TIMEOUT_MS, this.#leaseTtlMs / CALLS_PER_LEASE))
   }
 
-  #failed(failure: ApiFailure): Pause | { refused: Refused } {
+  #failed(failure: ApiFailure, wasRotated: boolean): Pause | { refused: Refused } {
     const { log, onFailure } = this.#parts
     this.#failures += 1
-    if (failure.kind === 'refused' && classify(failure) !== 'retryable') {
+    if (failure.kind === 'refused' && classify(failure) !== 'retryable' && !wasRotated) {
       return { refused: { code: failure.problem.code, detail: failure.problem.detail } }
     }
     const retryAfterMs = failure.kind === 'unreachable' ? 0 : failure.retryAfterMs

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { aJob, anOffer, aStop, commandId, runId, sessionId } from './support/factories.ts'
@@ -210,6 +210,23 @@ describe('the lease', () => {
   })
 })
 
+describe('a daemon that was stopped by a signal', () => {
+  test('past its lease ends the session when it goes on, whatever the server says by then', async () => {
+    const runner = start()
+    await ready()
+    plane.offer(anOffer('a', { job: shell('exec sleep 600') }))
+    await running('a')
+    runner.kill('SIGSTOP')
+    // The lease lasts 5 s and is counted on a clock that goes on meanwhile.
+    await new Promise(resolve => setTimeout(resolve, 6000))
+    runner.kill('SIGCONT')
+    expect(await exitOf('a')).toMatchObject({
+      reason: 'stopped',
+      message: expect.stringMatching(/lease ran out/),
+    })
+  })
+})
+
 describe('being refused', () => {
   test.each([
     ['unauthenticated', /registration token/],
@@ -322,6 +339,34 @@ describe('stopping the daemon', () => {
     start()
     expect(await exitOf('a')).toMatchObject({ code: 9, reason: 'exited' })
   })
+})
+
+test('the health check knows a daemon that is well from one that is gone', async () => {
+  const runner = start()
+  await ready()
+  await until('a healthy daemon', () => readFileSync(join(directory, 'health.json'), 'utf8').includes('"ok"'))
+  expect(await new RunnerProcess(settingsFor(plane, directory, 'host'), ['health']).ended()).toBe(0)
+  await runner.destroy()
+  const empty = temporaryDirectory()
+  expect(await new RunnerProcess(settingsFor(plane, empty, 'host'), ['health']).ended()).toBe(1)
+  removeDirectory(empty)
+})
+
+test('a credential that is seven days old is replaced, and the new one is stored before it is used', async () => {
+  const first = start()
+  await ready()
+  await first.destroy()
+  const file = join(directory, 'credential.json')
+  const stored = JSON.parse(readFileSync(file, 'utf8'))
+  writeFileSync(file, JSON.stringify({ ...stored, obtained_at_ms: Date.now() - 8 * 24 * 3_600_000 }))
+  start()
+  await until(
+    'a new credential',
+    () => JSON.parse(readFileSync(file, 'utf8')).credential !== stored.credential,
+  )
+  const seen = plane.syncs.length
+  await until('a sync with it', () => plane.syncs.length > seen)
+  expect(JSON.parse(readFileSync(file, 'utf8')).credential).toBe(plane.credentials.at(-1))
 })
 
 test('no secret is in any line of the log', async () => {

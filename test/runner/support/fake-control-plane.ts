@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { createServer as createTlsServer, type ServerOptions } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
 import { type WebSocket, WebSocketServer } from 'ws'
 import { ERRORS, type ErrorCode } from '../../../protocol/errors.ts'
@@ -58,8 +59,8 @@ export class FakeControlPlane {
     this.#server = server
   }
 
-  static async start(): Promise<FakeControlPlane> {
-    const server = createServer()
+  static async start(tls?: ServerOptions): Promise<FakeControlPlane> {
+    const server = tls === undefined ? createServer() : createTlsServer(tls)
     const fake = new FakeControlPlane(server)
     const doorbell = new WebSocketServer({ noServer: true })
     server.on('connection', socket => {
@@ -74,9 +75,12 @@ export class FakeControlPlane {
     return fake
   }
 
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port
+  }
+
   get url(): string {
-    const { port } = this.#server.address() as AddressInfo
-    return `http://127.0.0.1:${port}`
+    return `http://127.0.0.1:${this.port}`
   }
 
   get lastSync(): SyncRequest | undefined {
@@ -142,6 +146,10 @@ export class FakeControlPlane {
     if (path.endsWith('/sync')) {
       const fault = this.standingFault ?? this.syncFaults.shift() ?? null
       return this.#withFault(response, fault, () => this.#sync(body))
+    }
+    if (path.endsWith('/credential')) {
+      this.credentials.push(mintSecret('runnerCredential'))
+      return send(response, 200, { credential: this.credentials.at(-1) })
     }
     return refuse(response, 'not_found', path)
   }
