@@ -17,7 +17,7 @@ import {
   USERNS_IMAGE,
 } from '../support/engine.ts'
 import { EngineGate } from '../support/engine-gate.ts'
-import { aJob, anOffer, aStop, sessionId } from '../support/factories.ts'
+import { aJob, anOffer, aStop, uniqueSessionId } from '../support/factories.ts'
 import { FakeControlPlane, POOL } from '../support/fake-control-plane.ts'
 import {
   RunnerProcess,
@@ -60,7 +60,7 @@ describe.skipIf(missing !== null)(
     })
 
     function id(letter: string): string {
-      const known = letters.get(letter) ?? uniqueSession()
+      const known = letters.get(letter) ?? uniqueSessionId()
       letters.set(letter, known)
       return known
     }
@@ -359,7 +359,7 @@ async function startRegistry(status: number, code: string, message: string): Pro
 async function createLookAlikes(installation: string): Promise<string[]> {
   const names: string[] = []
   for (let i = 0; i < 50; i++) {
-    const session = uniqueSession()
+    const session = uniqueSessionId()
     const foreign = installation.replace(/./, first => (first === '0' ? '1' : '0'))
     const [name, labels] = [
       [`certyn-${session}`, { [LABELS.installation]: foreign, [LABELS.session]: session }],
@@ -384,10 +384,4 @@ async function findByName(name: string): Promise<string | null> {
   } catch {
     return null
   }
-}
-
-const CROCKFORD = '0123456789abcdefghjkmnpqrstvwxyz'
-function uniqueSession(): string {
-  const random = Array.from(crypto.getRandomValues(new Uint8Array(24)), byte => CROCKFORD[byte % 32]).join('')
-  return sessionId('x').slice(0, 6) + random
 }

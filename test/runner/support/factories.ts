@@ -5,6 +5,13 @@ import type { JournalEntry } from '../../../runner/daemon/ledger-types.ts'
 export function sessionId(letter: string): string {
   return `ses_01jd0000000000000000000${'00'}${letter}`
 }
+const CROCKFORD = '0123456789abcdefghjkmnpqrstvwxyz'
+
+/** For tests on a real Engine, where container names are one space that everybody shares. */
+export function uniqueSessionId(): string {
+  const random = crypto.getRandomValues(new Uint8Array(24))
+  return `ses_01${Array.from(random, byte => CROCKFORD[byte % 32]).join('')}`
+}
 export function runId(letter: string): string {
   return `run_01jd0000000000000000000${'00'}${letter}`
 }

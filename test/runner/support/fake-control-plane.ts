@@ -54,6 +54,7 @@ export class FakeControlPlane {
   #lastSeq = 0
   #lastBoot = -1
   #uses = 0
+  #rotated: string | null = null
 
   private constructor(server: Server) {
     this.#server = server
@@ -140,7 +141,7 @@ export class FakeControlPlane {
     if (path === '/runner/v1/register') {
       return this.#withFault(response, this.registerFaults.shift() ?? null, () => this.#register(body))
     }
-    if (request.headers.authorization !== `Bearer ${this.credentials.at(-1)}`) {
+    if (!this.#isCredential(request.headers.authorization)) {
       return refuse(response, 'unauthenticated', 'not this runner’s credential')
     }
     if (path.endsWith('/sync')) {
@@ -148,6 +149,7 @@ export class FakeControlPlane {
       return this.#withFault(response, fault, () => this.#sync(body))
     }
     if (path.endsWith('/credential')) {
+      this.#rotated = this.credentials.at(-1) ?? null
       this.credentials.push(mintSecret('runnerCredential'))
       return send(response, 200, { credential: this.credentials.at(-1) })
     }
@@ -171,6 +173,13 @@ export class FakeControlPlane {
     if (fault === 'lose_reply') response.destroy()
     else if (status >= 400) refuse(response, value as ErrorCode, String(value))
     else send(response, status, value)
+  }
+
+  /** After a rotation the old one lives until the new one is used. */
+  #isCredential(header: string | undefined): boolean {
+    const isNewest = header === `Bearer ${this.credentials.at(-1)}`
+    if (isNewest) this.#rotated = null
+    return isNewest || (this.#rotated !== null && header === `Bearer ${this.#rotated}`)
   }
 
   #register(body: unknown): [number, unknown] {
