@@ -72,11 +72,21 @@ export class QueueTable {
     else this.#sql.exec('DELETE FROM lanes WHERE lane_id = ?', laneId)
   }
 
-  /** When the oldest waiting run was queued; one row per lane and priority is looked at. */
+  /** When the oldest waiting run was queued; three rows per lane and priority are looked at, never the lane. */
   oldestQueuedAt(): number | null {
     const ages = this.lanes().flatMap(lane =>
       this.#sql
-        .exec(`SELECT min(queued_at) AS oldest FROM queue WHERE lane_id = ?`, lane.id)
+        .exec(
+          `WITH RECURSIVE urgencies (urgency) AS (
+             SELECT min(urgency) FROM queue WHERE lane_id = ?1
+             UNION ALL
+             SELECT (SELECT min(urgency) FROM queue WHERE lane_id = ?1 AND urgency > urgencies.urgency)
+             FROM urgencies WHERE urgency IS NOT NULL
+           )
+           SELECT min((SELECT min(queued_at) FROM queue WHERE lane_id = ?1 AND urgency = urgencies.urgency)) AS oldest
+           FROM urgencies`,
+          lane.id,
+        )
         .flatMap(row => (typeof row.oldest === 'number' ? [row.oldest] : [])),
     )
     return ages.length === 0 ? null : Math.min(...ages)

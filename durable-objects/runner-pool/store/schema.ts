@@ -67,7 +67,8 @@ const MIGRATIONS: readonly string[] = [
 
 /** True once the object was initialised; looking must not create anything. */
 export function isInitialised(sql: Sql): boolean {
-  return sql.exec("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'schema_version'").length > 0
+  const query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'schema_version' LIMIT 1"
+  return sql.exec(query).length > 0
 }
 
 /** Brings an object's database to the newest schema. Call inside a transaction. */

@@ -1,0 +1,178 @@
+import { beforeAll, expect, test } from 'vitest'
+import { type Cost, metered } from './meter.ts'
+import { exited, pass, running, TestPool, TestRunner, value } from './world.ts'
+
+/**
+ * P5: what a sync and a lease cost does not depend on how many runs wait nor on how many runners there are.
+ * The counts are the cursors' own, which is what is billed, and so exact.
+ */
+
+const SIZES = [
+  { queued: 100, runners: 10 },
+  { queued: 100_000, runners: 10 },
+  { queued: 100, runners: 10_000 },
+  { queued: 100_000, runners: 10_000 },
+]
+
+/** Waiting runs copied from one that was enqueued, as `enqueue` would have left them; only the events are missing. */
+async function fillQueue(pool: TestPool, count: number, labels: Record<string, string>): Promise<void> {
+  const { id } = await pool.enqueue({ labels, env: { CI: 'true' } })
+  await pool.inside(({ storage }) => {
+    const { sql } = storage
+    const names = sql.exec<{ name: string }>("SELECT name FROM pragma_table_info('runs')").toArray()
+    const others = names.flatMap(({ name }) => (name === 'run_id' ? [] : [name])).join(', ')
+    const numbers = `WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < ?)`
+    const copyId = `printf('%s-%06d', ?, n)`
+    storage.transactionSync(() => {
+      sql.exec(
+        `${numbers} INSERT INTO runs (run_id, ${others}) SELECT ${copyId}, ${others} FROM numbers, runs WHERE run_id = ?`,
+        count - 1,
+        id,
+        id,
+      )
+      sql.exec(
+        `${numbers} INSERT INTO queue (lane_id, urgency, queued_at, run_id)
+         SELECT lane_id, urgency, queued_at, ${copyId} FROM numbers, queue WHERE run_id = ?`,
+        count - 1,
+        id,
+        id,
+      )
+      sql.exec(
+        `${numbers} INSERT INTO queue_deadlines (due, run_id)
+         SELECT due, ${copyId} FROM numbers, queue_deadlines WHERE run_id = ?`,
+        count - 1,
+        id,
+        id,
+      )
+      sql.exec(
+        'UPDATE lanes SET queued = queued + ? WHERE lane_id = (SELECT lane_id FROM runs WHERE run_id = ?)',
+        count - 1,
+        id,
+      )
+    })
+  })
+}
+
+async function fillRunners(pool: TestPool, count: number): Promise<void> {
+  const { id } = await TestRunner.register(pool)
+  await pool.inside(({ storage }) => {
+    const { sql } = storage
+    const names = sql.exec<{ name: string }>("SELECT name FROM pragma_table_info('runners')").toArray()
+    const others = names
+      .flatMap(({ name }) => (name === 'runner_id' || name === 'name' ? [] : [name]))
+      .join(', ')
+    sql.exec(
+      `WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < ?)
+       INSERT INTO runners (runner_id, name, ${others})
+       SELECT printf('%s-%06d', runner_id, n), printf('%s-%06d', name, n), ${others} FROM numbers, runners
+       WHERE runner_id = ?`,
+      count - 1,
+      id,
+    )
+  })
+}
+
+type Scene = Record<keyof typeof BOUNDS, Cost>
+
+/** Most a step may read and write; setting an alarm writes one row more. P5 names the first three kinds. */
+const BOUNDS = {
+  'a sync without leases, of a runner that no run fits': { read: 3, written: 0, alarms: 0 },
+  'a sync without leases, of a draining runner': { read: 3, written: 0, alarms: 0 },
+  'a lease given': { read: 10, written: 6, alarms: 1 },
+  'the same offer again': { read: 6, written: 1, alarms: 0 },
+  accepted: { read: 6, written: 4, alarms: 1 },
+  running: { read: 6, written: 4, alarms: 1 },
+  'a sync that only renews': { read: 4, written: 1, alarms: 0 },
+  'waking up, and a sync that only renews': { read: 20, written: 1, alarms: 0 },
+  'an exit, and the next lease': { read: 15, written: 12, alarms: 1 },
+  'a stale sync': { read: 1, written: 0, alarms: 0 },
+  'a cancel of what runs': { read: 7, written: 4, alarms: 1 },
+  'a cancelled session that goes on': { read: 5, written: 1, alarms: 0 },
+  'an exit, and nothing to come': { read: 10, written: 8, alarms: 1 },
+  'a run enqueued': { read: 2, written: 6, alarms: 1 },
+  'the last run of a lane given away': { read: 12, written: 6, alarms: 1 },
+  'the alarm that projects it': { read: 20, written: 2, alarms: 1 },
+}
+
+/** Everything a runner's sync can be about, metered one after the other. */
+async function play(queued: number, runners: number): Promise<Scene> {
+  const pool = await TestPool.create()
+  await fillRunners(pool, runners)
+  await fillQueue(pool, queued / 2, { zone: 'east' })
+  await fillQueue(pool, queued / 2, { zone: 'east', browser: 'new' })
+  const costs = new Map<string, Cost>()
+  /** Due alarms have come before a step is metered, so that what it arms itself is seen. */
+  const meter = async <T>(name: keyof Scene, work: () => Promise<T>): Promise<T> => {
+    const [result, cost] = await metered(work)
+    costs.set(name, cost)
+    pass(2_000)
+    await pool.alarm()
+    return result
+  }
+  const elsewhere = await TestRunner.register(pool, { labels: { zone: 'west' } })
+  await elsewhere.sync()
+  const east = await TestRunner.register(pool, { labels: { zone: 'east' }, max_concurrency: 1 })
+  await east.sync([], { draining: true })
+  pass(2_000)
+  await pool.alarm()
+
+  await meter('a sync without leases, of a runner that no run fits', () => elsewhere.sync())
+  await meter('a sync without leases, of a draining runner', () => east.sync([], { draining: true }))
+  await east.sync([], { draining: false, slots: { max: 0 } })
+  const first = await meter('a lease given', () => east.sync())
+  const session = first.offers[0]?.session_id ?? ''
+  await meter('the same offer again', () => east.sync())
+  await meter('accepted', () => east.sync([{ session_id: session, state: 'accepted' }]))
+  await meter('running', () => east.sync([running(session)]))
+  await meter('a sync that only renews', () => east.sync([running(session)]))
+  await pool.evict()
+  await meter('waking up, and a sync that only renews', () => east.sync([running(session)]))
+  const next = await meter('an exit, and the next lease', () => east.sync([exited(session)]))
+  const second = next.offers[0]
+  if (second === undefined) throw new Error('a second offer was expected')
+  const goesOn = [running(second.session_id)]
+  await east.sync(goesOn)
+  await meter('a stale sync', () => pool.rpc.sync(east.id, east.hash, { ...east.request(), seq: 1 }))
+  await meter('a cancel of what runs', () => pool.rpc.cancelRun(second.run_id))
+  await meter('a cancelled session that goes on', () => east.sync(goesOn))
+  const over = [exited(second.session_id)]
+  await meter('an exit, and nothing to come', () => east.sync(over, { draining: true }))
+  await meter('a run enqueued', () => pool.enqueue({ labels: { zone: 'east' }, env: { CI: 'true' } }))
+  await pool.enqueue({ labels: { zone: 'west' }, env: { CI: 'true' } })
+  await meter('the last run of a lane given away', () => elsewhere.sync([], { slots: { max: 1 } }))
+  await pool.enqueue({ labels: { zone: 'west' }, env: { CI: 'true' } })
+  await meter('the alarm that projects it', () => pool.alarm())
+  return Object.fromEntries(costs) as Scene
+}
+
+let small: Scene
+beforeAll(async () => {
+  small = await play(100, 10)
+})
+
+test.for(Object.entries(BOUNDS))('%s costs no more than its bound', ([name, bound]) => {
+  const cost = small[name as keyof Scene]
+  expect(cost.read).toBeLessThanOrEqual(bound.read)
+  expect(cost.written).toBeLessThanOrEqual(bound.written)
+  expect(cost.alarms).toBeLessThanOrEqual(bound.alarms)
+})
+
+test.for(SIZES)('every step costs the same with $queued runs waiting and $runners runners', async size => {
+  expect(await play(size.queued, size.runners)).toEqual(small)
+})
+
+test('a look at the pool reads the same however many runs wait', async () => {
+  const reads = []
+  for (const queued of [100, 100_000]) {
+    const pool = await TestPool.create()
+    await pool.enqueue({ priority: 9 })
+    pass(5_000)
+    await fillQueue(pool, queued, {})
+    await pool.enqueue({ priority: 5 })
+    pass(60_000)
+    const [summary, cost] = await metered(() => pool.rpc.summary())
+    expect(value(summary).stats).toMatchObject({ queued: queued + 2, oldest_queued_seconds: 65 })
+    reads.push(cost.read)
+  }
+  expect(reads[1]).toBe(reads[0])
+})

@@ -1,0 +1,32 @@
+import { cloudflareTest, readD1Migrations } from '@cloudflare/vitest-plugin'
+import { defineConfig } from 'vitest/config'
+
+const root = new URL('../../', import.meta.url).pathname
+
+export default defineConfig({
+  plugins: [
+    cloudflareTest(async () => ({
+      main: `${root}worker/index.ts`,
+      miniflare: {
+        compatibilityDate: '2026-11-01',
+        compatibilityFlags: ['nodejs_compat'],
+        d1Databases: { DB: 'directory' },
+        durableObjects: { RUNNER_POOL: { className: 'RunnerPool', useSQLite: true } },
+        bindings: {
+          MIGRATIONS: await readD1Migrations(`${root}migrations`),
+          OPERATOR_KEY: 'operator-key-of-the-tests',
+          Features__SelfHostedRunnersEnabled: 'true',
+        },
+      },
+    })),
+  ],
+  test: {
+    name: 'workerd',
+    root,
+    include: ['test/workerd/*.test.ts'],
+    setupFiles: ['./test/workerd/setup.ts'],
+    // The clock is the tests' own; a busy machine only takes longer.
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
+  },
+})
