@@ -1,5 +1,5 @@
 import type { Settings } from '../durable-objects/settings.ts'
-import type { KeyHolder } from './callers.ts'
+import type { KeyHolder } from './auth/callers.ts'
 import type { AuditEntry } from './directory/audit-events.ts'
 import { type Directory, openDirectory } from './directory/database.ts'
 import type { Env, PoolStub } from './env.ts'

@@ -1,4 +1,4 @@
-import type { Who } from '../../worker/callers.ts'
+import type { Who } from '../../worker/auth/callers.ts'
 import type { Route } from '../../worker/http/route.ts'
 import { mintId } from '../../worker/ids.ts'
 import { call, OPERATOR_KEY } from './client.ts'

@@ -30,17 +30,13 @@ function apiKeyOf(row: Row): ApiKey {
   }
 }
 
-export function keyRow(tenantId: string, key: NewApiKey, now: number): typeof apiKeys.$inferInsert {
-  return { ...key, tenantId, createdAt: now }
-}
-
 export async function insertKey(
   directory: Directory,
   tenantId: string,
   key: NewApiKey,
   now: number,
 ): Promise<void> {
-  await directory.insert(apiKeys).values(keyRow(tenantId, key, now))
+  await directory.insert(apiKeys).values({ ...key, tenantId, createdAt: now })
 }
 
 /** The one look-up without a tenant: the hash is what tells whose key it is. Revoked and expired ones included. */

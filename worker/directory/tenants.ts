@@ -3,7 +3,6 @@ import type { Tenant } from '../../protocol/admin-api.ts'
 import { accepted, type Result, refused } from '../../protocol/errors.ts'
 import { timestamp } from '../../protocol/text.ts'
 import type { PageRequest } from '../http/paging.ts'
-import { keyRow, type NewApiKey } from './api-keys.ts'
 import { type Directory, isUniqueViolation } from './database.ts'
 import { apiKeys, tenants } from './schema.ts'
 
@@ -17,14 +16,14 @@ export function tenantOf(row: Row): Tenant {
 export async function insertTenant(
   directory: Directory,
   tenant: { id: string; slug: string; name: string },
-  key: NewApiKey,
+  key: Omit<typeof apiKeys.$inferInsert, 'tenantId' | 'createdAt'>,
   now: number,
 ): Promise<Result<Tenant>> {
   const row = { ...tenant, createdAt: now }
   try {
     await directory.batch([
       directory.insert(tenants).values(row),
-      directory.insert(apiKeys).values(keyRow(tenant.id, key, now)),
+      directory.insert(apiKeys).values({ ...key, tenantId: tenant.id, createdAt: now }),
     ])
   } catch (error) {
     if (isUniqueViolation(error, 'tenants.slug')) return refused('conflict', 'Another tenant has this slug.')

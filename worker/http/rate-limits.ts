@@ -1,6 +1,6 @@
 import { logLine, reasonOf } from '../../durable-objects/log.ts'
 import { accepted, type Result, refused } from '../../protocol/errors.ts'
-import type { Caller } from '../callers.ts'
+import type { Caller } from '../auth/callers.ts'
 import type { Edge } from '../edge.ts'
 
 /**

@@ -3,13 +3,13 @@ import { relayEnabled, runnersEnabled } from '../../durable-objects/settings.ts'
 import { ApiKey, CreateApiKey, CreatedApiKey, Me, pageOf } from '../../protocol/admin-api.ts'
 import { accepted, refused } from '../../protocol/errors.ts'
 import { ApiKeyId } from '../../protocol/ids.ts'
+import { atLeast } from '../auth/guards.ts'
+import { createdKey, mintKey } from '../auth/mint-key.ts'
 import { insertKey, listKeys, revokeKey } from '../directory/api-keys.ts'
 import { noteChange } from '../edge.ts'
-import { atLeast } from '../guards.ts'
 import { idPageQuery, pageById } from '../http/paging.ts'
 import { created, done, NO_CONTENT } from '../http/reply.ts'
 import { defineRoute } from '../http/route.ts'
-import { createdKey, mintKey } from '../mint-key.ts'
 
 /** Who am I, and who else may call for this tenant. */
 export const apiKeyRoutes = [

@@ -2,7 +2,8 @@ import { z } from 'zod'
 import { CreateEnvironment, Environment, pageOf, UpdateEnvironment } from '../../protocol/admin-api.ts'
 import { accepted, type Result, refused } from '../../protocol/errors.ts'
 import { EnvironmentId } from '../../protocol/ids.ts'
-import type { KeyHolder } from '../callers.ts'
+import type { KeyHolder } from '../auth/callers.ts'
+import { atLeast } from '../auth/guards.ts'
 import {
   deleteEnvironment,
   type EnvironmentFields,
@@ -13,7 +14,6 @@ import {
 } from '../directory/environments.ts'
 import { findPool } from '../directory/pools.ts'
 import { noteChange } from '../edge.ts'
-import { atLeast } from '../guards.ts'
 import { invalidField } from '../http/input.ts'
 import { idPageQuery, pageById } from '../http/paging.ts'
 import { created, done, NO_CONTENT } from '../http/reply.ts'

@@ -12,7 +12,8 @@ import { accepted, type Result, refused } from '../../protocol/errors.ts'
 import { PoolId } from '../../protocol/ids.ts'
 import { POOL_PAGE_MAX } from '../../protocol/limits.ts'
 import { timestamp } from '../../protocol/text.ts'
-import type { KeyHolder } from '../callers.ts'
+import type { KeyHolder } from '../auth/callers.ts'
+import { atLeast } from '../auth/guards.ts'
 import { mapBounded } from '../concurrency.ts'
 import {
   deletePool,
@@ -24,7 +25,6 @@ import {
   updatePool,
 } from '../directory/pools.ts'
 import { noteChange } from '../edge.ts'
-import { atLeast } from '../guards.ts'
 import { idPageQuery, pageOfRows } from '../http/paging.ts'
 import { created, done, NO_CONTENT, type Reply } from '../http/reply.ts'
 import { type Call, defineRoute } from '../http/route.ts'

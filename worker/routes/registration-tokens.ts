@@ -9,15 +9,15 @@ import { accepted, refused } from '../../protocol/errors.ts'
 import { PoolId, RegistrationTokenId } from '../../protocol/ids.ts'
 import { hashSecret, mintSecret, secretHint } from '../../protocol/secrets.ts'
 import { timestamp } from '../../protocol/text.ts'
+import { atLeast } from '../auth/guards.ts'
 import { findPool } from '../directory/pools.ts'
 import { insertToken, listTokens, revokeToken } from '../directory/registration-tokens.ts'
-import { dockerRun } from '../docker-run.ts'
 import { noteChange } from '../edge.ts'
-import { atLeast } from '../guards.ts'
 import { idPageQuery, pageOfRows } from '../http/paging.ts'
 import { created, done, NO_CONTENT } from '../http/reply.ts'
 import { defineRoute } from '../http/route.ts'
 import { mintId } from '../ids.ts'
+import { dockerRun } from '../runners/docker-run.ts'
 
 const PoolPath = z.object({ pool_id: PoolId })
 

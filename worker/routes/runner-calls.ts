@@ -11,13 +11,13 @@ import {
 } from '../../protocol/runner-api.ts'
 import { hashSecret, mintSecret } from '../../protocol/secrets.ts'
 import { RUNNER_PROTOCOL } from '../../protocol/version.ts'
-import type { RunnerProcess } from '../callers.ts'
+import type { RunnerProcess } from '../auth/callers.ts'
+import { anyone, poolRunner } from '../auth/guards.ts'
 import { noteAudit } from '../edge.ts'
-import { anyone, poolRunner } from '../guards.ts'
 import { parseWith } from '../http/input.ts'
 import { created, done, NO_CONTENT } from '../http/reply.ts'
 import { type Call, defineRoute } from '../http/route.ts'
-import { registerRunner } from '../registration.ts'
+import { registerRunner } from '../runners/register.ts'
 
 const RunnerPath = z.object({ pool_id: PoolId, runner_id: RunnerId })
 type RunnerPath = z.output<typeof RunnerPath>

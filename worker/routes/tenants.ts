@@ -9,15 +9,15 @@ import {
 } from '../../protocol/admin-api.ts'
 import { accepted, refused } from '../../protocol/errors.ts'
 import { TenantId } from '../../protocol/ids.ts'
+import { operator } from '../auth/guards.ts'
+import { createdKey, mintKey } from '../auth/mint-key.ts'
 import { insertKey } from '../directory/api-keys.ts'
 import { findTenant, insertTenant, listTenants } from '../directory/tenants.ts'
 import { noteAudit } from '../edge.ts'
-import { operator } from '../guards.ts'
 import { idPageQuery, pageById } from '../http/paging.ts'
 import { created, done } from '../http/reply.ts'
 import { defineRoute } from '../http/route.ts'
 import { mintId } from '../ids.ts'
-import { createdKey, mintKey } from '../mint-key.ts'
 
 /** What the operator of the control plane can do: let tenants in, and give a tenant a key when it has lost its own. */
 export const tenantRoutes = [

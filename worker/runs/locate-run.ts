@@ -1,6 +1,6 @@
 import { accepted, type Result, refused } from '../../protocol/errors.ts'
 import { isTerminal, type Run } from '../../protocol/run.ts'
-import type { KeyHolder } from '../callers.ts'
+import type { KeyHolder } from '../auth/callers.ts'
 import { mapBounded } from '../concurrency.ts'
 import { listPoolIds } from '../directory/pools.ts'
 import { findRun } from '../directory/run-history.ts'

@@ -1,11 +1,11 @@
-import { logLine, reasonOf } from '../durable-objects/log.ts'
-import type { Registration } from '../durable-objects/runner-pool/rpc.ts'
-import { runnersEnabled } from '../durable-objects/settings.ts'
-import { accepted, type Result, refused } from '../protocol/errors.ts'
-import type { RegisterRequest, RegisterResponse } from '../protocol/runner-api.ts'
-import { hashSecret, isWellFormedSecret, mintSecret } from '../protocol/secrets.ts'
-import { timestamp } from '../protocol/text.ts'
-import { poolExists } from './directory/pools.ts'
+import { logLine, reasonOf } from '../../durable-objects/log.ts'
+import type { Registration } from '../../durable-objects/runner-pool/rpc.ts'
+import { runnersEnabled } from '../../durable-objects/settings.ts'
+import { accepted, type Result, refused } from '../../protocol/errors.ts'
+import type { RegisterRequest, RegisterResponse } from '../../protocol/runner-api.ts'
+import { hashSecret, isWellFormedSecret, mintSecret } from '../../protocol/secrets.ts'
+import { timestamp } from '../../protocol/text.ts'
+import { poolExists } from '../directory/pools.ts'
 import {
   findTokenByHash,
   giveBackUse,
@@ -13,10 +13,10 @@ import {
   type RegisteringProcess,
   settleUse,
   takeUse,
-} from './directory/registration-tokens.ts'
-import { type Edge, noteAudit } from './edge.ts'
-import type { PoolStub } from './env.ts'
-import { mintId } from './ids.ts'
+} from '../directory/registration-tokens.ts'
+import { type Edge, noteAudit } from '../edge.ts'
+import type { PoolStub } from '../env.ts'
+import { mintId } from '../ids.ts'
 
 /**
  * A token becomes a runner. The order of the refusals is the contract's, and a use is counted once however often

@@ -1,4 +1,4 @@
-import { VERSION } from '../protocol/version.ts'
+import { VERSION } from '../../protocol/version.ts'
 
 /** The documented command that starts a runner, filled in: paste it into a shell on the Docker host. */
 export function dockerRun(origin: string, poolId: string, registrationToken: string): string {

@@ -1,9 +1,9 @@
 import type { z } from 'zod'
-import type { CreateApiKey, CreatedApiKey } from '../protocol/admin-api.ts'
-import { hashSecret, mintSecret, secretHint } from '../protocol/secrets.ts'
-import { timestampOrNull } from '../protocol/text.ts'
-import type { NewApiKey } from './directory/api-keys.ts'
-import { mintId } from './ids.ts'
+import type { CreateApiKey, CreatedApiKey } from '../../protocol/admin-api.ts'
+import { hashSecret, mintSecret, secretHint } from '../../protocol/secrets.ts'
+import { timestampOrNull } from '../../protocol/text.ts'
+import type { NewApiKey } from '../directory/api-keys.ts'
+import { mintId } from '../ids.ts'
 
 /** The secret exists here and in the one answer that shows it; the key itself holds only its hash. */
 export async function mintKey(

@@ -1,4 +1,4 @@
-import type { ApiKey, Role, Tenant } from '../protocol/admin-api.ts'
+import type { ApiKey, Role, Tenant } from '../../protocol/admin-api.ts'
 
 /** Who may make a call: anyone, the operator, a tenant's key of at least this role, or a pool's runner. */
 export type Who = 'public' | 'operator' | Role | 'runner'

@@ -1,10 +1,10 @@
-import { logLine, reasonOf } from '../durable-objects/log.ts'
-import { ROLES, type Role } from '../protocol/admin-api.ts'
-import { accepted, type Result, refused } from '../protocol/errors.ts'
-import { equalHashes, hashSecret, isWellFormedSecret } from '../protocol/secrets.ts'
+import { logLine, reasonOf } from '../../durable-objects/log.ts'
+import { ROLES, type Role } from '../../protocol/admin-api.ts'
+import { accepted, type Result, refused } from '../../protocol/errors.ts'
+import { equalHashes, hashSecret, isWellFormedSecret } from '../../protocol/secrets.ts'
+import { findKeyByHash, noteKeyUse } from '../directory/api-keys.ts'
+import { type Edge, noteAudit } from '../edge.ts'
 import type { Anyone, Caller, KeyHolder, Operator, RunnerProcess, Who } from './callers.ts'
-import { findKeyByHash, noteKeyUse } from './directory/api-keys.ts'
-import { type Edge, noteAudit } from './edge.ts'
 
 /** Decides who is calling before anything else of a request is looked at. */
 export interface Guard<C extends Caller> {
