@@ -1,7 +1,6 @@
 import { lstat, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Clock, jittered, sleep } from '../clock.ts'
-import { isMissing } from '../state/files.ts'
 import type { SessionLedger } from './ledger.ts'
 
 const INTERVAL_MS = 10_000
@@ -39,8 +38,8 @@ async function sizeOf(path: string): Promise<number> {
     let total = 0
     for (const name of await readdir(path)) total += await sizeOf(join(path, name))
     return total
-  } catch (error) {
-    if (isMissing(error)) return 0
-    throw error
+  } catch {
+    // Gone since it was listed, or shut off by the job: what cannot be looked at is not counted.
+    return 0
   }
 }

@@ -22,6 +22,9 @@ import type { StopSignals } from './shutdown.ts'
 import { supervise } from './supervisor.ts'
 import { SyncLoop } from './sync-loop.ts'
 
+/** How long the first sync waits for the first listing; sessions restored must be renewed before their leases end. */
+const FIRST_LOOK_MS = 2_000
+
 /** What this process says of itself in every call. */
 export interface ProcessFacts {
   readonly boot: number
@@ -56,11 +59,14 @@ export async function runMember(parts: MemberParts): Promise<boolean> {
   const runIdOf = (id: string) => ledger.session(id)?.entry?.run_id ?? ''
   const executor = setup.build({ runnerId: () => membership.identity.runnerId, runIdOf })
   const doubt = new Latch()
+  const looked = new Latch()
   const { sessions, sync } = wire(parts, ledger, executor, doubt)
   const stop = new AbortController()
   const silence = new AbortController()
   let joinAgain = false
   const syncing = async (signal: AbortSignal) => {
+    // Otherwise the first thing it said would be that it takes no work, which is about to be untrue.
+    await looked.wait(FIRST_LOOK_MS, signal)
     const refused = await sync.run(AbortSignal.any([signal, silence.signal]))
     if (refused === null) return
     silence.abort()
@@ -81,7 +87,10 @@ export async function runMember(parts: MemberParts): Promise<boolean> {
     stop.abort()
   }
   const whileHeard = (signal: AbortSignal) => AbortSignal.any([signal, silence.signal])
-  const observe: SessionLoop['observe'] = seen => sessions.observe(seen)
+  const observe: SessionLoop['observe'] = seen => {
+    sessions.observe(seen)
+    looked.raise()
+  }
   const disk = {
     ledger,
     clock,

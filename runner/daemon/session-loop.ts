@@ -221,7 +221,9 @@ export class SessionLoop {
       const failures = (this.#retries.get(key)?.failures ?? 0) + 1
       const pauseMs = Math.max(200, backoffMs(failures, 0, Math.random, RETRY_CAP_MS))
       this.#retries.set(key, { failures, atMs: clock.now() + pauseMs })
-      log.warn({ about: key, error: reasonOf(error) }, complaint)
+      const line = { about: key, failures, error: reasonOf(error) }
+      if (failures === 1) log.warn(line, complaint)
+      else log.debug(line, complaint)
       onDoubt()
     }
   }

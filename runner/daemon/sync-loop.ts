@@ -93,7 +93,8 @@ export class SyncLoop {
 
   async #once(signal: AbortSignal): Promise<Pause | { refused: Refused }> {
     const { api, ledger, clock, membership } = this.#parts
-    const health = await this.#parts.health()
+    // Where the host cannot be measured there is still everything else to say.
+    const health = await this.#parts.health().catch(() => null)
     const draft = this.#draft()
     const request = this.#request(draft, health)
     const sentAtMs = clock.now()
@@ -122,7 +123,7 @@ export class SyncLoop {
     return this.#parts.ledger.draft(this.#parts.clock.now())
   }
 
-  #request(draft: Draft, health: Health): SyncRequest {
+  #request(draft: Draft, health: Health | null): SyncRequest {
     const { boot, bootId, about } = this.#parts
     this.#seq += 1
     return {
@@ -131,7 +132,7 @@ export class SyncLoop {
       boot_id: bootId,
       seq: this.#seq,
       ...draft,
-      health,
+      ...(health !== null && { health }),
       ...about,
     }
   }

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { chmodSync, mkdirSync } from 'node:fs'
-import { chmod, mkdir, rm } from 'node:fs/promises'
+import { chmod, lstat, mkdir, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { kernelBootId } from '../clock.ts'
@@ -123,10 +123,23 @@ export class StateDirectory {
   }
 
   async removeSessionFolder(sessionId: string): Promise<void> {
-    await rm(this.sessionFolder(sessionId), { recursive: true, force: true, maxRetries: 3 })
+    const folder = this.sessionFolder(sessionId)
+    try {
+      await rm(folder, { recursive: true, force: true })
+    } catch {
+      // A job of this very user can have shut its directories against it.
+      await openDirectories(folder)
+      await rm(folder, { recursive: true, force: true })
+    }
   }
 
   #write(name: string, value: unknown, durable: boolean): Promise<void> {
     return writeFileAtomic(join(this.#path, name), `${JSON.stringify(value)}\n`, durable)
   }
+}
+
+async function openDirectories(path: string): Promise<void> {
+  if (!(await lstat(path)).isDirectory()) return
+  await chmod(path, PRIVATE_DIRECTORY)
+  for (const name of await readdir(path)) await openDirectories(join(path, name))
 }
