@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { existsSync, readFileSync, statSync } from 'node:fs'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { z } from 'zod'
 import { pageOf, Tenant as TenantSchema } from '../../protocol/admin-api.ts'
 import { apiClient } from '../../scripts/up/api.ts'
@@ -79,14 +79,17 @@ describe('npm run control-plane', () => {
 
   test('is gone with everything it started when npm is killed with -9, and starts again on its state', async () => {
     const stateDir = newFolder('orphan')
-    const start = () =>
-      programOf(
+    const start = () => {
+      const npm = programOf(
         spawn('npm', ['run', '--silent', 'control-plane', '--', '--port', '0', '--state-dir', stateDir], {
           cwd: ROOT,
           stdio: ['ignore', 'pipe', 'pipe'],
           env: { ...cleanEnvironment(), OPERATOR_KEY },
         }),
       )
+      onTestFinished(() => npm.kill('SIGKILL'))
+      return npm
+    }
     const ready = (npm: ReturnType<typeof start>) =>
       until('it is ready', () => /ready on (http:\S+)/.exec(npm.output())?.[1])
 
