@@ -1,7 +1,9 @@
+import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Miniflare } from 'miniflare'
+import { checkpointDatabases } from './checkpoint.ts'
 import { applyMigrations } from './migrations.ts'
 
 /**
@@ -38,6 +40,9 @@ export interface RuntimeOptions {
 /** Resolves once migrations are applied and the Worker takes requests. */
 export async function startRuntime(options: RuntimeOptions): Promise<Runtime> {
   dieTogether()
+  const data = path.join(options.stateDir, 'data')
+  // A process that was killed had no time to.
+  if (existsSync(data)) checkpointDatabases(data)
   const keepSignals = signalListeners()
   const miniflare = new Miniflare({
     host: '127.0.0.1',
@@ -46,7 +51,7 @@ export async function startRuntime(options: RuntimeOptions): Promise<Runtime> {
     logRequests: false,
     enableDevRegistry: false,
     telemetry: { enabled: false },
-    resourcePersistencePath: path.join(options.stateDir, 'data'),
+    resourcePersistencePath: data,
     handleStructuredLogs: ({ level, message }) => options.log(level, message),
     workers: [workerOptions(options)],
   })
@@ -63,7 +68,10 @@ export async function startRuntime(options: RuntimeOptions): Promise<Runtime> {
         const worker = await miniflare.getWorker()
         await worker.scheduled({ scheduledTime: new Date() })
       },
-      stop: () => miniflare.dispose(),
+      stop: async () => {
+        await miniflare.dispose()
+        checkpointDatabases(data)
+      },
     }
   } catch (error) {
     await miniflare.dispose()

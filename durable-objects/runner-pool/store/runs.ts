@@ -45,7 +45,13 @@ export class RunTable {
     return row === undefined ? {} : json(row, 'env')
   }
 
+  /** A deleted row leaves its bytes in the file until the page is used again, so they are overwritten first. */
   eraseEnv(runId: string): void {
+    this.#sql.exec(
+      `UPDATE run_env SET env = substr(hex(zeroblob(length(CAST(env AS BLOB)))), 1, length(CAST(env AS BLOB)))
+       WHERE run_id = ?`,
+      runId,
+    )
     this.#sql.exec('DELETE FROM run_env WHERE run_id = ?', runId)
   }
 
