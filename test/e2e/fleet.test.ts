@@ -95,25 +95,3 @@ describe.skipIf(!HAS_ENGINE)('two runners with two slots each', () => {
     await until('both are online again', async () => (await tenant.pool()).stats.runners_online === 2)
   })
 })
-
-describe.skipIf(!HAS_ENGINE)('the doorbell', () => {
-  test('brings a run to an idle runner long before its next sync', async () => {
-    const controlPlane = await new ControlPlane({ SelfHosted__SyncIdleSeconds: '60' }).start()
-    const tenant = await controlPlane.tenant()
-    const daemon = await Daemon.of(controlPlane, tenant, { name: 'bell' })
-    await daemon.online(tenant)
-    try {
-      const image = await nodeImage()
-      // With a doorbell the next sync is an hour away: only a ring can bring this run to its end in time.
-      for (let count = 0; count < 3; count++) {
-        const { id } = await tenant.run({ image, command: JOBS.succeed })
-        expect((await tenant.ends(id)).status).toBe('succeeded')
-      }
-      const runnerIds = (await tenant.runners()).map(runner => runner.id)
-      await noContainersLeft(runnerIds)
-    } finally {
-      await daemon.end('SIGTERM')
-      await controlPlane.stop()
-    }
-  })
-})
