@@ -339,6 +339,7 @@ export class RunnerPool extends DurableObject<RunnerPoolEnv> implements RunnerPo
         poolId: pool.poolId,
         tenantId: pool.tenantId,
         store: this.#store,
+        failures: this.#drainFailures,
         project: projections => projectRuns(this.env.DB, projections),
         transaction: work => this.ctx.storage.transactionSync(work),
       })

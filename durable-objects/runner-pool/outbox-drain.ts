@@ -26,6 +26,8 @@ export interface DrainDeps {
   readonly poolId: string
   readonly tenantId: string
   readonly store: PoolStore
+  /** Drains in a row that have failed. */
+  readonly failures: number
   project(projections: readonly RunProjection[]): Promise<void>
   /** Runs the deletions as one transaction. */
   transaction(work: () => void): void
@@ -33,8 +35,9 @@ export interface DrainDeps {
 
 /** @returns whether everything is confirmed @throws what `project` throws; what was confirmed stays so */
 export async function drainOutbox(deps: DrainDeps): Promise<boolean> {
+  const limit = batchEntries(deps.failures)
   for (let i = 0; i < BATCHES_PER_DRAIN; i++) {
-    const entries = deps.store.outbox.batch(BATCH_ENTRIES)
+    const entries = deps.store.outbox.batch(limit)
     if (entries.length === 0) return true
     await deps.project(projectionsOf(deps, entries))
     deps.transaction(() => {
@@ -42,6 +45,11 @@ export async function drainOutbox(deps: DrainDeps): Promise<boolean> {
     })
   }
   return false
+}
+
+/** A batch is stored whole or not at all, so after a failure a smaller one has a better chance. */
+export function batchEntries(failures: number): number {
+  return Math.max(1, Math.floor(BATCH_ENTRIES / 2 ** failures))
 }
 
 /** @param failures in a row; 0 when there is only more to do than one drain takes on @param random in [0, 1) */

@@ -90,6 +90,22 @@ export class TestPool {
     await this.alarm()
   }
 
+  /** Lets time go by, with every alarm that falls due in it. */
+  async passWithAlarms(ms: number): Promise<void> {
+    const end = Date.now() + ms
+    for (let at = await this.alarmAt(); at !== null && at <= end; at = await this.alarmAt()) {
+      await this.nextAlarm()
+    }
+    pass(end - Date.now())
+  }
+
+  /** Hands the object another D1, until its next sleep. */
+  async replaceD1(replace: (database: D1Database) => D1Database): Promise<void> {
+    await runInDurableObject<DurableObject & { env: { DB: D1Database } }, void>(this.#stub, object => {
+      object.env = { ...object.env, DB: replace(env.DB) }
+    })
+  }
+
   /** Hibernation: the memory goes, the sockets stay. */
   evict(): Promise<void> {
     return evictDurableObject(this.#stub)
