@@ -16,6 +16,8 @@ export default defineConfig({
   test: {
     // The machine may be small, and the end-to-end tests start processes of their own.
     maxWorkers: 2,
+    // What a test's processes wrote is shown where the test failed, and nowhere else.
+    silent: 'passed-only',
     projects: [
       ...OWN_FILES,
       folder('core'),
