@@ -39,6 +39,7 @@ export default defineConfig({
           // Real processes and containers: these are ceilings, no result depends on them.
           testTimeout: 240_000,
           hookTimeout: 240_000,
+          globalSetup: ['test/support/folders.ts'],
           fileParallelism: false,
           sequence: { groupOrder: 1 },
         },

@@ -4,7 +4,8 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vit
 import { z } from 'zod'
 import { pageOf, Tenant as TenantSchema } from '../../protocol/admin-api.ts'
 import { apiClient } from '../../scripts/up/api.ts'
-import { ControlPlane, newFolder, OPERATOR_KEY } from '../support/control-plane.ts'
+import { ControlPlane, OPERATOR_KEY } from '../support/control-plane.ts'
+import { newFolder } from '../support/folders.ts'
 import { cleanEnvironment, programOf, ROOT, startProgram } from '../support/process.ts'
 import { until } from '../support/until.ts'
 

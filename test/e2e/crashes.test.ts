@@ -1,8 +1,9 @@
 import { cpSync, rmSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { ControlPlane, newFolder, type Tenant } from '../support/control-plane.ts'
+import { ControlPlane, type Tenant } from '../support/control-plane.ts'
 import { HAS_ENGINE, noContainersLeft, nodeImage, sessionContainers, watchStarts } from '../support/engine.ts'
+import { newFolder } from '../support/folders.ts'
 import { JOBS, node } from '../support/jobs.ts'
 import { Daemon } from '../support/runner.ts'
 import { until } from '../support/until.ts'
@@ -170,7 +171,9 @@ describe.skipIf(!HAS_ENGINE)('a runner', () => {
     )
     const { id } = await tenant.run({ image, command: JOBS.succeed })
     expect((await tenant.ends(id)).status).toBe('succeeded')
-    expect((await tenant.runners()).length).toBe(1)
+    const runnerIds = (await tenant.runners()).map(runner => runner.id)
+    expect(runnerIds.length).toBe(1)
+    await noContainersLeft(runnerIds)
     await Promise.all([original.end('SIGKILL'), clone.end('SIGKILL')])
   })
 

@@ -17,6 +17,7 @@ describe('the front of the embedded control plane', () => {
     })
   })
   const sockets = new WebSocketServer({ noServer: true })
+  const upstreamUrl = () => new URL(`http://127.0.0.1:${(upstream.address() as AddressInfo).port}`)
   let front: Front
   let upgraded: IncomingMessage | undefined
 
@@ -29,6 +30,7 @@ describe('the front of the embedded control plane', () => {
     })
     await new Promise<void>(resolve => upstream.listen(0, '127.0.0.1', resolve))
     front = await listen('127.0.0.1', 0)
+    front.open(upstreamUrl())
   })
   afterAll(async () => {
     await front.close()
@@ -37,15 +39,17 @@ describe('the front of the embedded control plane', () => {
   })
 
   test('lets requests wait until it is opened', async () => {
+    const closed = await listen('127.0.0.1', 0)
     let answered = false
-    const early = fetch(front.url).then(response => {
+    const early = fetch(closed.url).then(response => {
       answered = true
       return response
     })
     await new Promise(resolve => setTimeout(resolve, 50))
     expect(answered).toBe(false)
-    front.open(new URL(`http://127.0.0.1:${(upstream.address() as AddressInfo).port}`))
+    closed.open(upstreamUrl())
     expect((await early).status).toBe(200)
+    await closed.close()
   })
 
   test('passes method, body, host and repeated headers on', async () => {

@@ -2,8 +2,8 @@ import { spawn, spawnSync } from 'node:child_process'
 import { existsSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
-import { newFolder } from '../support/control-plane.ts'
 import { HAS_ENGINE } from '../support/engine.ts'
+import { newFolder } from '../support/folders.ts'
 import { cleanEnvironment, programOf, ROOT } from '../support/process.ts'
 
 /** What a newcomer does: clone into an empty folder and type one command, with nothing but Node and npm there. */

@@ -1,6 +1,3 @@
-import { mkdtempSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import path from 'node:path'
 import {
   CreatedRegistrationToken,
   CreatedTenant,
@@ -11,6 +8,7 @@ import {
 } from '../../protocol/admin-api.ts'
 import { isTerminal, Run, type RunEvent, RunEvent as RunEventSchema } from '../../protocol/run.ts'
 import { type Api, apiClient } from '../../scripts/up/api.ts'
+import { newFolder } from './folders.ts'
 import { type Program, startProgram } from './process.ts'
 import { until } from './until.ts'
 
@@ -144,8 +142,4 @@ export class Tenant {
       return isTerminal(run.status) ? run : undefined
     })
   }
-}
-
-export function newFolder(name: string): string {
-  return mkdtempSync(path.join(tmpdir(), `certyn-e2e-${name}-`))
 }

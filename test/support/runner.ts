@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs'
 import type { ControlPlane, Tenant } from './control-plane.ts'
-import { newFolder } from './control-plane.ts'
+import { newFolder } from './folders.ts'
 import { type Program, startProgram } from './process.ts'
 import { until } from './until.ts'
 
