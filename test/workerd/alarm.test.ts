@@ -1,5 +1,6 @@
 import { env } from 'cloudflare:workers'
 import { afterEach, describe, expect, test, vi } from 'vitest'
+import { projectRuns } from '../../durable-objects/runner-pool/projection.ts'
 import type { Run } from '../../protocol/run.ts'
 import { failingD1, randomFrom } from '../worker/failing-d1.ts'
 import { exited, newRun, outcome, pass, running, TestPool, TestRunner, value } from './world.ts'
@@ -161,6 +162,24 @@ describe('while D1 fails', () => {
     expect(await pool.projectedEvents(id)).toEqual(['queued'])
   })
 
+  test('only the innermost cause of a failed query is logged, because the query carries what users wrote', async () => {
+    const pool = await TestPool.create()
+    const warn = vi.spyOn(console, 'warn').mockImplementation(() => {})
+    await pool.enqueue()
+    const failed = new Error('Failed query: insert into runs, params: canary', {
+      cause: new Error('overloaded'),
+    })
+    await pool.replaceD1(database => ({
+      prepare: (query: string) => database.prepare(query),
+      batch: () => Promise.reject(failed),
+    }))
+    await pool.nextAlarm()
+    expect(warn.mock.calls).toEqual([
+      [expect.stringMatching(/"event":"history_not_saved".*"reason":"Error: overloaded"/)],
+    ])
+    expect(warn.mock.calls.flat().join()).not.toContain('canary')
+  })
+
   test('an alarm that finds its own storage broken is armed again and does not throw', async () => {
     const pool = await TestPool.create()
     const error = vi.spyOn(console, 'error').mockImplementation(() => {})
@@ -214,6 +233,16 @@ describe('while D1 fails', () => {
     await runner.sync(offers.map(offer => exited(offer.session_id)))
     await pool.passWithAlarms(2 * HOUR_MS)
     await expectHistoryToEqual(pool, runs)
+  })
+
+  test('a copy of a run that arrives late never replaces a newer one', async () => {
+    const pool = await TestPool.create()
+    const { run: early, version } = value(await pool.rpc.enqueue(newRun()))
+    value(await pool.rpc.cancelRun(early.id))
+    await pool.nextAlarm()
+    const newest = await pool.run(early.id)
+    await projectRuns(env.DB, [{ tenantId: pool.identity.tenant_id, version, run: early, events: [] }])
+    expect(await pool.projectedRun(early.id)).toEqual(newest)
   })
 })
 

@@ -169,11 +169,11 @@ describe('a ring', () => {
   test('is given up after three that nothing answered, and an answering runner is not', async () => {
     const { pool, runner, doorbell } = await one()
     await pool.enqueue()
-    await pool.passWithAlarms(10_000)
+    await pool.passWithAlarms(5_999)
+    expect(await doorbell.rings()).toBe(3)
+    await pool.passWithAlarms(1)
+    expect(await pool.openSockets()).toBe(0)
     expect(await doorbell.closed).toBe(1011)
-    const heard = []
-    for (let i = 0; i < 3; i++) heard.push(await doorbell.next())
-    expect(heard).toEqual(['ring', 'ring', 'ring'])
     // The runner lives after all: it dials again, syncs, and has the run.
     const again = await runner.doorbell()
     expect((await runner.sync()).offers).toHaveLength(1)

@@ -157,6 +157,11 @@ test.for(Object.entries(BOUNDS))('%s costs no more than its bound', ([name, boun
   expect(cost.alarms).toBeLessThanOrEqual(bound.alarms)
 })
 
+test('a sync with leases writes exactly one row when nothing has changed, its renewal', () => {
+  expect(small['a sync that only renews'].written).toBe(1)
+  expect(small['waking up, and a sync that only renews'].written).toBe(1)
+})
+
 test.for(SIZES)('every step costs the same with $queued runs waiting and $runners runners', async size => {
   expect(await play(size.queued, size.runners)).toEqual(small)
 })

@@ -175,6 +175,24 @@ describe.for(Object.entries(MISHAPS))('when %s between every two steps', ([, mis
   })
 })
 
+describe('a clock that was set back while the object slept', () => {
+  test('does not take time back: nothing happens before what it rests on', async () => {
+    const pool = await TestPool.create()
+    const runner = await TestRunner.register(pool)
+    const { id } = await pool.enqueue()
+    const session = await runner.offered()
+    pass(5_000)
+    const before = await runner.sync([running(session)])
+    pass(-3_600_000)
+    await pool.evict()
+    const after = await runner.sync([running(session)])
+    expect(after.server_time >= before.server_time).toBe(true)
+    await runner.sync([exited(session)])
+    const run = await pool.run(id)
+    expect(run.finished_at ?? '').toBe(run.started_at)
+  })
+})
+
 describe('a credential', () => {
   test('that is pending works, and the old one dies at its first use, whatever that is', async () => {
     const uses: Record<string, (runner: TestRunner) => Promise<unknown>> = {
@@ -197,7 +215,6 @@ describe('a credential', () => {
       runner.hash = hashOf('fresh')
       await use(runner)
       await pool.evict()
-      await runner.sync()
       runner.hash = old
       expect(await runner.trySync(), name).toMatchObject({ error: { code: 'unauthenticated' } })
     }

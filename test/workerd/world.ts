@@ -18,6 +18,9 @@ import type { LeaseReport, SyncRequest, SyncResponse } from '../../protocol/runn
 import type { Env, PoolStub } from '../../worker/env.ts'
 import { mintId } from '../../worker/ids.ts'
 
+/** What the object uses of D1. */
+type UsedD1 = Pick<D1Database, 'prepare' | 'batch'>
+
 const NAMESPACE = (env as unknown as Env).RUNNER_POOL
 
 export function pass(ms: number): void {
@@ -99,9 +102,15 @@ export class TestPool {
     pass(end - Date.now())
   }
 
+  openSockets(): Promise<number> {
+    return this.inside(
+      state => state.getWebSockets().filter(socket => socket.readyState === WebSocket.OPEN).length,
+    )
+  }
+
   /** Hands the object another D1, until its next sleep. */
-  async replaceD1(replace: (database: D1Database) => D1Database): Promise<void> {
-    await runInDurableObject<DurableObject & { env: { DB: D1Database } }, void>(this.#stub, object => {
+  async replaceD1(replace: (database: D1Database) => UsedD1): Promise<void> {
+    await runInDurableObject<DurableObject & { env: { DB: UsedD1 } }, void>(this.#stub, object => {
       object.env = { ...object.env, DB: replace(env.DB) }
     })
   }

@@ -1,5 +1,6 @@
 import { takesWork } from './assignment.ts'
 import type { PoolContext } from './context.ts'
+import type { LaneRecord } from './model.ts'
 import { memoryLeftMb, obstacles } from './placement.ts'
 
 /**
@@ -42,7 +43,7 @@ export function planRings(ctx: PoolContext, bells: ReadonlyMap<string, Bell>): R
     .sort(([, a], [, b]) => Number(waiting(b)) - Number(waiting(a)) || (a.rungAt ?? 0) - (b.rungAt ?? 0))
   for (const [runnerId, bell] of inTurn) {
     if ([...uncovered.values()].every(count => count <= 0)) break
-    const taken = cover(ctx, runnerId, uncovered)
+    const taken = cover(ctx, runnerId, lanes, uncovered)
     if (taken === 0) continue
     if (!waiting(bell)) ring.push(runnerId)
     const due = (waiting(bell) ? (bell.rungAt ?? ctx.now) : ctx.now) + RING_ANSWER_MS
@@ -52,7 +53,12 @@ export function planRings(ctx: PoolContext, bells: ReadonlyMap<string, Bell>): R
 }
 
 /** Takes the runs this runner could take off `uncovered`. @returns how many */
-function cover(ctx: PoolContext, runnerId: string, uncovered: Map<number, number>): number {
+function cover(
+  ctx: PoolContext,
+  runnerId: string,
+  lanes: readonly LaneRecord[],
+  uncovered: Map<number, number>,
+): number {
   // Known to be full: not worth a row. After hibernation nobody knows, so the row is read.
   if (ctx.memos.get(runnerId)?.free === 0) return 0
   const runner = ctx.store.runners.get(runnerId)
@@ -61,7 +67,7 @@ function cover(ctx: PoolContext, runnerId: string, uncovered: Map<number, number
   const memoryLeft = memoryLeftMb(ctx, runner, leases)
   let free = runner.slotsMax - leases.length
   let taken = 0
-  for (const lane of ctx.store.queue.lanes()) {
+  for (const lane of lanes) {
     const left = uncovered.get(lane.id) ?? 0
     if (left <= 0 || free <= 0 || obstacles(ctx, lane, runner, memoryLeft).length > 0) continue
     const count = Math.min(left, free)
