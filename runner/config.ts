@@ -86,13 +86,11 @@ const Environment = z
     RUNNER_MIN_DISK_MB: whole(0, 1_000_000_000, 'MB').default(1024),
     RUNNER_LOG_CAP_MB: whole(1, 1_000_000, 'MB').default(256),
     RUNNER_SESSION_DISK_MB: whole(1, 1_000_000_000, 'MB').nullable().default(null),
-    RUNNER_METRICS_PORT: whole(1, 65_535, 'a port').nullable().default(null),
     RUNNER_ALLOW_HTTP: z.enum(['0', '1'], { error: 'expected 0 or 1' }).default('0'),
     DOCKER_HOST: DockerHost.default('/var/run/docker.sock'),
     HTTPS_PROXY: ProxyUrl,
     NO_PROXY: OptionalText,
     LOG_LEVEL: z.enum(LOG_LEVELS, { error: `expected one of ${LOG_LEVELS.join(', ')}` }).default('info'),
-    OTEL_EXPORTER_OTLP_ENDPOINT: OptionalText,
   })
   .superRefine((env, context) => {
     const problem = urlProblem(env.CONTROL_PLANE_URL, env.RUNNER_ALLOW_HTTP === '1')

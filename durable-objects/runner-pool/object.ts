@@ -89,6 +89,10 @@ export class RunnerPool extends DurableObject<RunnerPoolEnv> implements RunnerPo
     this.#wokeAt = this.#now()
   }
 
+  async previewDestroy(): Promise<Result<null>> {
+    return this.#mayBeDestroyed()
+  }
+
   async destroy(): Promise<Result<null>> {
     const before = this.#mayBeDestroyed()
     if (!before.ok) return before
@@ -245,10 +249,11 @@ export class RunnerPool extends DurableObject<RunnerPoolEnv> implements RunnerPo
     // 1005, 1006 and 1015 only describe a close; they may not be sent.
     const sendable = code !== 1005 && code !== 1006 && code !== 1015
     if (socket.readyState !== WebSocket.CLOSED) socket.close(sendable ? code : 1000)
+    this.#doorbellClosed(socket)
   }
 
-  override async webSocketError(): Promise<void> {
-    // The runtime drops the socket; the runner dials again.
+  override async webSocketError(socket: WebSocket): Promise<void> {
+    this.#doorbellClosed(socket)
   }
 
   override async alarm(): Promise<void> {
@@ -282,6 +287,12 @@ export class RunnerPool extends DurableObject<RunnerPoolEnv> implements RunnerPo
         ? refused('pool_not_empty', 'the pool has online runners, or runs that have not ended')
         : accepted(null)
     })
+  }
+
+  #doorbellClosed(socket: WebSocket): void {
+    const [runnerId] = this.ctx.getTags(socket)
+    if (runnerId === undefined) return
+    this.#command(ctx => accepted(runners.doorbellLost(ctx, runnerId)))
   }
 
   #command<T>(decide: (ctx: PoolContext) => Result<T>): Result<T> {

@@ -11,6 +11,8 @@ import type { Labels } from '../../protocol/text.ts'
 export interface RunnerPoolRpc {
   /** Creates the object's state. Idempotent; the Worker calls it before the pool's row exists in D1. */
   initialise(identity: PoolIdentity): Promise<void>
+  /** What `destroy` would say of the pool's runners and runs; changes nothing. */
+  previewDestroy(): Promise<Result<null>>
   /** Erases the object, or `pool_not_empty` while it has live runners or live runs. */
   destroy(): Promise<Result<null>>
   summary(): Promise<Result<PoolSummary>>

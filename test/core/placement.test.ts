@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, test } from 'vitest'
 import { explain } from '../../durable-objects/runner-pool/core/placement.ts'
-import { setRunnerState, toRunner } from '../../durable-objects/runner-pool/core/runners.ts'
+import { doorbellLost, setRunnerState, toRunner } from '../../durable-objects/runner-pool/core/runners.ts'
 import { exited, running, TestPool, TestRunner } from './pool-fixture.ts'
 
 let pool: TestPool
@@ -124,6 +124,19 @@ describe('a runner’s status', () => {
     expect(status(runner)).toBe('offline')
     pool.pass(3_600_000)
     pool.evict()
+    expect(status(runner)).toBe('offline')
+  })
+
+  test('is offline 45 s after its doorbell was cut, unless it syncs, however far away its next idle sync was', () => {
+    const runner = new TestRunner(pool, 'one')
+    pool.pongs.set(runner.id, pool.now)
+    runner.sync()
+    pool.pass(10_000)
+    pool.pongs.delete(runner.id)
+    pool.decide(ctx => doorbellLost(ctx, runner.id))
+    pool.pass(44_999)
+    expect(status(runner)).toBe('online')
+    pool.pass(1)
     expect(status(runner)).toBe('offline')
   })
 

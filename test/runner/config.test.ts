@@ -78,7 +78,6 @@ test.each([
   ['RUNNER_STOP_GRACE_SECONDS', '-1', /whole number of seconds/],
   ['RUNNER_MIN_DISK_MB', 'lots', /whole number of MB/],
   ['RUNNER_LOG_CAP_MB', '0', /whole number of MB/],
-  ['RUNNER_METRICS_PORT', '70000', /a port/],
   ['RUNNER_ALLOW_HTTP', 'yes', /0 or 1/],
   ['DOCKER_HOST', 'tcp://10.0.0.1:2375', /local unix socket/],
   ['HTTPS_PROXY', 'socks5://proxy:1080', /http:\/\/host:port/],

@@ -19,6 +19,7 @@ const CALLS: Record<
   Exclude<keyof RunnerPoolRpc, 'initialise'>,
   (rpc: RunnerPoolRpc) => Promise<Result<unknown>>
 > = {
+  previewDestroy: rpc => rpc.previewDestroy(),
   destroy: rpc => rpc.destroy(),
   summary: rpc => rpc.summary(),
   setState: rpc => rpc.setState('draining', 'maintenance'),

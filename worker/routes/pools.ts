@@ -140,11 +140,13 @@ export const poolRoutes = [
       if ((await findPool(call.directory, tenantId, pool_id)) === null) {
         return refused('not_found', 'no such pool')
       }
+      const pool = call.pool(pool_id)
+      const preview = await pool.previewDestroy()
+      if (!preview.ok && !isGone(preview)) return preview
       const user = await environmentUsing(call.directory, tenantId, pool_id)
       if (user !== null) return refused('conflict', `The environment "${user}" still uses the pool.`)
-      const destroyed = await call.pool(pool_id).destroy()
-      // An object that is gone already is an earlier delete that did not reach D1.
-      if (!destroyed.ok && destroyed.error.code !== 'not_found') return destroyed
+      const destroyed = await pool.destroy()
+      if (!destroyed.ok && !isGone(destroyed)) return destroyed
       await deletePool(call.directory, tenantId, pool_id)
       noteChange(call, 'pool.deleted', pool_id)
       return accepted(NO_CONTENT)
@@ -179,6 +181,11 @@ export const poolRoutes = [
     handle: (call, { params }) => setState(call, params.pool_id, 'active', null),
   }),
 ]
+
+/** An object that is gone already is an earlier delete that did not reach D1. */
+function isGone(result: Result<unknown>): boolean {
+  return !result.ok && result.error.code === 'not_found'
+}
 
 async function setState(
   call: Call<KeyHolder>,

@@ -89,6 +89,20 @@ export function setRunnerState(
   return accepted(runner)
 }
 
+/**
+ * A runner that lives syncs at once when its doorbell is cut, so from here on it is judged like one without: a host
+ * that was switched off does not keep its name for the hour its next idle sync was away.
+ */
+export function doorbellLost(ctx: PoolContext, runnerId: string): void {
+  const runner = findRunner(ctx, runnerId)
+  if (runner === null || runner.left || ctx.doorbells.lastPongAt(runnerId) !== null) return
+  runner.nextSyncMs = ctx.rules.syncIdleMs
+  runner.lastSeenAt = ctx.now
+  ctx.store.runners.update(runner)
+  const memo = ctx.memos.get(runnerId)
+  if (memo !== undefined) ctx.memos.set(runnerId, { ...memo, seenAt: ctx.now, nextSyncMs: runner.nextSyncMs })
+}
+
 /** @param cursor id of the last runner of the page before */
 export function listRunners(ctx: PoolContext, limit: number, cursor: string | null): Page<Runner> {
   const rows = ctx.store.runners.pageBackwards(cursor, limit + 1)
