@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { abortAll, exited, hashOf, running, TestPool, TestRunner, value } from './world.ts'
+import { abortAll, exited, hashOf, pass, running, TestPool, TestRunner, value } from './world.ts'
 
 /** The doorbell carries no state: it may be lost at any moment, and costs an idle pool nothing. */
 
@@ -115,6 +115,23 @@ describe('a doorbell', () => {
     await pool.enqueue()
     expect(await third.rings()).toBe(1)
   })
+
+  test.for(['awake', 'evicted'])(
+    'that is cut leaves its runner 45 s to sync, not three of its long intervals; object %s',
+    async state => {
+      const { pool, runner, doorbell } = await one()
+      if (state === 'evicted') await pool.evict()
+      const statusOf = async () => value(await pool.rpc.getRunner(runner.id)).status
+      doorbell.cut()
+      await doorbell.closed
+      pass(44_000)
+      expect(await statusOf()).toBe('online')
+      pass(1_000)
+      expect(await statusOf()).toBe('offline')
+      await runner.sync()
+      expect(await statusOf()).toBe('online')
+    },
+  )
 
   test.for(['removed', 'deregistered', 'replaced by a registration'])(
     'is closed when its runner is %s',

@@ -260,6 +260,11 @@ export class Doorbell {
     socket.accept()
   }
 
+  /** What is left of a runner whose host was switched off: the object hears of the close. */
+  cut(): void {
+    this.#socket.close(1001)
+  }
+
   async next(): Promise<string> {
     for (;;) {
       const message = this.#heard.shift()
