@@ -120,6 +120,7 @@ describe('a doorbell', () => {
     'that is cut leaves its runner 45 s to sync, not three of its long intervals; object %s',
     async state => {
       const { pool, runner, doorbell } = await one()
+      expect((await runner.sync()).next_sync_in_ms).toBe(300_000)
       if (state === 'evicted') await pool.evict()
       const statusOf = async () => value(await pool.rpc.getRunner(runner.id)).status
       doorbell.cut()
