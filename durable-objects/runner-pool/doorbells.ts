@@ -27,7 +27,7 @@ export class Doorbells implements DoorbellView {
     const times = this.#ctx
       .getWebSockets(runnerId)
       .filter(isOpen)
-      .map(socket => this.#signOfLife(socket))
+      .map(socket => this.signOfLife(socket))
     return times.length === 0 ? null : Math.max(...times)
   }
 
@@ -58,7 +58,8 @@ export class Doorbells implements DoorbellView {
     this.#rung.delete(runnerId)
   }
 
-  #signOfLife(socket: WebSocket): number {
+  /** When the socket was opened or last answered a ping. */
+  signOfLife(socket: WebSocket): number {
     const attachment: unknown = socket.deserializeAttachment()
     const connectedAt =
       typeof attachment === 'object' && attachment !== null && 'connectedAt' in attachment

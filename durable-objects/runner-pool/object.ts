@@ -44,6 +44,8 @@ const RETAIN_ENDED_MS = 25 * 3_600_000
 const PRUNE_BATCH = 200
 /** The alarm handler never throws, because a throw is retried on a schedule of the platform's own. */
 const ALARM_RETRY_MS = 5_000
+/** An object has one alarm at a time: while D1 is slow, leases still have to end. The drain goes on behind it. */
+const DRAIN_WAIT_MS = 1_000
 
 export interface RunnerPoolEnv {
   readonly DB: D1Database
@@ -61,6 +63,7 @@ export class RunnerPool extends DurableObject<RunnerPoolEnv> implements RunnerPo
   #wokeAt = 0
   #latest = 0
   #drainFailures = 0
+  #draining: Promise<boolean> | null = null
 
   constructor(ctx: DurableObjectState, env: RunnerPoolEnv) {
     super(ctx, env)
@@ -96,7 +99,7 @@ export class RunnerPool extends DurableObject<RunnerPoolEnv> implements RunnerPo
   async destroy(): Promise<Result<null>> {
     const before = this.#mayBeDestroyed()
     if (!before.ok) return before
-    const saved = await this.#drain()
+    const saved = await this.#drainInTime()
     // Others were served while D1 was written to; from this look on to the end nobody is.
     const verdict = this.#mayBeDestroyed()
     if (!verdict.ok) return verdict
@@ -268,7 +271,7 @@ export class RunnerPool extends DurableObject<RunnerPoolEnv> implements RunnerPo
         return accepted(due)
       })
       if (next.ok) this.#alarm.wakeBy(next.value)
-      const saved = await this.#drain()
+      const saved = await this.#drainInTime()
       // Destroyed while D1 was written to: nothing may be left behind.
       if (this.#pool === null) return
       if (!saved) this.#alarm.wakeBy(this.#now() + drainRetryMs(this.#drainFailures, Math.random()))
@@ -292,7 +295,8 @@ export class RunnerPool extends DurableObject<RunnerPoolEnv> implements RunnerPo
   #doorbellClosed(socket: WebSocket): void {
     const [runnerId] = this.ctx.getTags(socket)
     if (runnerId === undefined) return
-    this.#command(ctx => accepted(runners.doorbellLost(ctx, runnerId)))
+    const pongAt = this.#doorbells.signOfLife(socket)
+    this.#command(ctx => accepted(runners.doorbellLost(ctx, runnerId, pongAt)))
   }
 
   #command<T>(decide: (ctx: PoolContext) => Result<T>): Result<T> {
@@ -305,8 +309,10 @@ export class RunnerPool extends DurableObject<RunnerPoolEnv> implements RunnerPo
       this.#apply(ctx)
       return result
     } catch (error) {
-      // Nothing of the command was stored, so nothing of it may stay in memory.
+      // Nothing of the command was stored, so nothing of it may stay in memory; the rest of it can be spared.
       Object.assign(pool, state)
+      this.#memos.clear()
+      this.#wokeAt = this.#now()
       throw error
     }
   }
@@ -341,8 +347,28 @@ export class RunnerPool extends DurableObject<RunnerPoolEnv> implements RunnerPo
     this.#alarm.wakeBy(plan.checkAt)
   }
 
-  /** @returns whether D1 has everything */
-  async #drain(): Promise<boolean> {
+  /** @returns whether D1 has everything; false also when it has not said so yet */
+  async #drainInTime(): Promise<boolean> {
+    let timer: ReturnType<typeof setTimeout> | undefined
+    const late = new Promise<boolean>(resolve => {
+      timer = setTimeout(() => resolve(false), DRAIN_WAIT_MS)
+    })
+    try {
+      return await Promise.race([this.#drain(), late])
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  /** One at a time, however long D1 takes. @returns whether it has everything */
+  #drain(): Promise<boolean> {
+    this.#draining ??= this.#drainOnce().finally(() => {
+      this.#draining = null
+    })
+    return this.#draining
+  }
+
+  async #drainOnce(): Promise<boolean> {
     const pool = this.#pool
     if (pool === null) return true
     try {

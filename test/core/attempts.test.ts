@@ -102,6 +102,17 @@ describe('attempts', () => {
     expect(runner.sync().offers).toHaveLength(1)
   })
 
+  test.each([
+    ['has too little memory', { platform: { os: 'linux', arch: 'x64', cpus: 1, memory_mb: 500 } }, 2],
+    ['offers no slot', {}, 0],
+  ])('return to the same runner when the other one %s', (_, input, slots) => {
+    const other = new TestRunner(pool, 'two', input)
+    other.sync([], { slots: { max: slots } })
+    pool.enqueue('run_1', { resources: { memory_mb: 4_000 } })
+    const session = runner.take()
+    expect(runner.sync([exited(session, null, 'engine_error')]).offers).toHaveLength(1)
+  })
+
   test('keep their place in the queue', () => {
     pool.enqueue('run_first')
     const session = runner.take()
@@ -165,6 +176,16 @@ describe('a removed runner', () => {
     pool.sweep()
     expect(pool.run('run_1').status).toBe('queued')
     expect(pool.store.runners.get(runner.id)).toBeNull()
+  })
+
+  test.each([true, false])('does not spend an attempt of a run it never listed; force %s', force => {
+    pool.enqueue('run_1', { max_attempts: 1 })
+    runner.sync()
+    removeIt(force)
+    pool.pass(RULES.offerTtlMs + RULES.leaseGraceMs)
+    pool.sweep()
+    expect(pool.run('run_1').status).toBe('queued')
+    expect(pool.events('run_1')).toContain('offer_lapsed')
   })
 
   test('with force gives its runs back now, and the last attempt’s code says why', () => {

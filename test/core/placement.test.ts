@@ -127,17 +127,20 @@ describe('a runner’s status', () => {
     expect(status(runner)).toBe('offline')
   })
 
-  test('is offline 45 s after its doorbell was cut, unless it syncs, however far away its next idle sync was', () => {
+  test('is judged by the interval without a doorbell once that is cut: 45 s from its sync, 75 s from its pong', () => {
     const runner = new TestRunner(pool, 'one')
     pool.pongs.set(runner.id, pool.now)
     runner.sync()
+    const pongAt = pool.now
     pool.pass(10_000)
     pool.pongs.delete(runner.id)
-    pool.decide(ctx => doorbellLost(ctx, runner.id))
-    pool.pass(44_999)
+    pool.decide(ctx => doorbellLost(ctx, runner.id, pongAt))
+    pool.pass(64_999)
     expect(status(runner)).toBe('online')
     pool.pass(1)
     expect(status(runner)).toBe('offline')
+    runner.sync()
+    expect(status(runner)).toBe('online')
   })
 
   test('is offline at once when it says that it leaves', () => {

@@ -332,6 +332,7 @@ describe('a stop', () => {
     expect(first).toMatchObject({ type: 'stop_session', session_id: session, reason: 'cancelled' })
     expect(runner.sync([running(session)]).commands).toEqual([first])
     const [second] = runner.sync([running(session)], { acks: [first?.id ?? ''] }).commands
+    expect(second).toMatchObject({ type: 'stop_session', session_id: session })
     expect(second?.id).not.toBe(first?.id)
     runner.sync([exited(session, 143, 'stopped')], { acks: [second?.id ?? ''] })
     expect(pool.run('run_1')).toMatchObject({ status: 'cancelled', exit_code: 143, failure: null })
@@ -410,6 +411,92 @@ describe('a stop', () => {
     }
     expect(pool.run('run_1').status).toBe('cancelled')
     expect(verdictOf(runner.sync([running(session)]), session)).toBe('stop')
+  })
+})
+
+describe('what is easily forgotten', () => {
+  test('a lease listed again after a sync that left it out is renewed like any other', () => {
+    pool.enqueue('run_1')
+    const session = runner.take()
+    runner.sync([], { inventory: 'unknown' })
+    for (let i = 0; i < 4; i++) {
+      runner.sync([running(session)])
+      pool.pass(RULES.leaseTtlMs)
+      pool.sweep()
+    }
+    expect(pool.run('run_1').status).toBe('running')
+  })
+
+  test('a session that never gets to run is told to stop once pulling has had its half hour', () => {
+    pool.enqueue('run_1', { timeout_seconds: 10 })
+    const session = runner.take()
+    const pulling = { session_id: session, state: 'pulling' } as const
+    for (let i = 0; i < 61; i++) {
+      expect(runner.sync([pulling]).commands).toEqual([])
+      pool.pass(30_000)
+      pool.sweep()
+    }
+    pool.pass(20_000)
+    pool.sweep()
+    expect(runner.sync([pulling]).commands).toMatchObject([{ type: 'stop_session', reason: 'timeout' }])
+  })
+
+  test('a timed-out session that is never ended is timed out, and nothing else', () => {
+    pool.enqueue('run_1', { timeout_seconds: 10 })
+    const session = runner.take()
+    for (let i = 0; i < 40; i++) {
+      runner.sync([running(session)])
+      pool.pass(30_000)
+      pool.sweep()
+    }
+    expect(pool.run('run_1')).toMatchObject({ status: 'timed_out', failure: { code: 'timeout' } })
+  })
+
+  test('the image’s digest and the start are kept, the start between the offer and now', () => {
+    pool.enqueue('run_1')
+    const session = runner.take()
+    pool.pass(1_000)
+    const report = { session_id: session, state: 'running', image_digest: 'sha256:1' } as const
+    runner.sync([{ ...report, started_at: '2020-01-01T00:00:00Z' }])
+    const run = pool.run('run_1')
+    expect(run.image_digest).toBe('sha256:1')
+    expect(run.started_at).toBe(run.queued_at)
+  })
+
+  test('a notice is one event, however often it is repeated', () => {
+    pool.enqueue('run_1')
+    const session = runner.take()
+    for (let i = 0; i < 3; i++) runner.sync([{ ...running(session), notices: ['adopted'] }])
+    expect(pool.events('run_1').filter(type => type === 'adopted')).toHaveLength(1)
+  })
+
+  test('memory promised to sessions that do not run yet is not promised again', () => {
+    const health = { memory_free_mb: 1_000, disk_free_mb: 1_000, load1: 0 }
+    pool.enqueue('run_1', { resources: { memory_mb: 600 } })
+    pool.enqueue('run_2', { resources: { memory_mb: 600 } })
+    const [offer] = runner.sync([], { health }).offers
+    expect(runner.sync([], { health }).offers.map(again => again.session_id)).toEqual([offer?.session_id])
+  })
+
+  test('a run whose time in the queue is over is neither shown as waiting nor offered, alarm or not', () => {
+    pool.enqueue('run_1', { queue_timeout_seconds: 60 })
+    pool.enqueue('run_2', { queue_timeout_seconds: 60 })
+    pool.pass(60_000)
+    expect(pool.run('run_1').failure?.code).toBe('queue_timeout')
+    expect(runner.sync().offers).toEqual([])
+    expect(pool.run('run_2').failure?.code).toBe('queue_timeout')
+    expect(pool.store.queue.lanes()).toEqual([])
+  })
+
+  test('a reply holds no more offers than fit, and the next ones bring the rest', () => {
+    const large = new TestRunner(pool, 'large', { max_concurrency: 80 })
+    for (let i = 0; i < 80; i++) pool.enqueue(`run_${i}`)
+    const first = large.sync().offers.map(offer => running(offer.session_id))
+    expect(first).toHaveLength(32)
+    expect(large.sync().offers).toHaveLength(32)
+    const second = large.sync(first).offers.map(offer => running(offer.session_id))
+    expect(second).toHaveLength(32)
+    expect(large.sync([...first, ...second]).offers).toHaveLength(16)
   })
 })
 

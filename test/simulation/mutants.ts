@@ -39,8 +39,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: 'what the runner holds takes up its slots',
     file: `${CORE}/sync.ts`,
-    find: 'request.slots.max - occupied.size)',
-    replace: 'request.slots.max)',
+    find: 'request.slots.max - occupied.size, OFFERS_PER_REPLY',
+    replace: 'request.slots.max, OFFERS_PER_REPLY',
   },
   {
     rule: 'a stale sync applies nothing',

@@ -180,6 +180,27 @@ describe('while D1 fails', () => {
     expect(warn.mock.calls.flat().join()).not.toContain('canary')
   })
 
+  test('a D1 that never answers keeps no lease from expiring, and is not asked twice at once', async () => {
+    const pool = await TestPool.create()
+    const runner = await TestRunner.register(pool)
+    const { id } = await pool.enqueue({ max_attempts: 1 })
+    await runner.sync([running(await runner.offered())])
+    let asked = 0
+    await pool.replaceD1(database => ({
+      prepare: (query: string) => database.prepare(query),
+      batch: () => {
+        asked += 1
+        return new Promise(() => {})
+      },
+    }))
+    await pool.nextAlarm()
+    pass(60_000)
+    await pool.nextAlarm()
+    expect(await pool.rows('SELECT * FROM leases')).toEqual([])
+    expect(value(await pool.rpc.getRun(id)).status).toBe('lost')
+    expect(asked).toBe(1)
+  })
+
   test('an alarm that finds its own storage broken is armed again and does not throw', async () => {
     const pool = await TestPool.create()
     const error = vi.spyOn(console, 'error').mockImplementation(() => {})

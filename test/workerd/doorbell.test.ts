@@ -117,7 +117,7 @@ describe('a doorbell', () => {
   })
 
   test.for(['awake', 'evicted'])(
-    'that is cut leaves its runner 45 s to sync, not three of its long intervals; object %s',
+    'that is cut leaves its runner 75 s from its last pong to sync, not three of its long intervals; object %s',
     async state => {
       const { pool, runner, doorbell } = await one()
       expect((await runner.sync()).next_sync_in_ms).toBe(300_000)
@@ -125,7 +125,7 @@ describe('a doorbell', () => {
       const statusOf = async () => value(await pool.rpc.getRunner(runner.id)).status
       doorbell.cut()
       await doorbell.closed
-      pass(44_000)
+      pass(74_000)
       expect(await statusOf()).toBe('online')
       pass(1_000)
       expect(await statusOf()).toBe('offline')

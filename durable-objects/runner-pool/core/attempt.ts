@@ -60,14 +60,23 @@ export function moveTo(ctx: PoolContext, run: RunRecord, status: RunStatus, deta
   recordEvent(ctx, run, status, detail)
 }
 
-/** Takes a waiting run off the queue and gives it, as a new session, to the runner. */
+/**
+ * Gives a waiting run that `assign` has chosen, as a new session, to the runner.
+ * @returns null when the run's time in the queue was over, which ends it
+ */
 export function offer(
   ctx: PoolContext,
   entry: QueueEntry,
   runner: RunnerRecord,
-): { lease: LeaseRecord; run: RunRecord } {
+): { lease: LeaseRecord; run: RunRecord } | null {
   const run = ctx.store.runs.get(entry.runId)
   if (run === null) throw new Error(`queued run ${entry.runId} has no record`)
+  ctx.store.queue.remove(entry)
+  run.laneId = null
+  if (run.queueDeadline <= ctx.now) {
+    expireInQueue(ctx, run)
+    return null
+  }
   const lease: LeaseRecord = {
     runnerId: runner.id,
     sessionId: ctx.mintId('session'),
@@ -84,10 +93,8 @@ export function offer(
     timeoutMs: run.spec.timeoutSeconds * 1000,
     memoryMb: run.spec.resources.memory_mb ?? 0,
   }
-  ctx.store.queue.remove(entry)
   ctx.store.leases.insert(lease)
   wakeBy(ctx, lease.offerEndsAt + ctx.rules.leaseGraceMs)
-  run.laneId = null
   run.attempt += 1
   run.sessionId = lease.sessionId
   run.runnerId = runner.id
@@ -247,7 +254,11 @@ function mayRetry(ctx: PoolContext, run: RunRecord, runnerId: string, code: Fail
       return true
     case 'other_runner': {
       const barred = run.tried.filter(tried => tried.forbidden)
-      return anotherRunnerExists(ctx, run.spec.labels, [...barred, { runnerId, forbidden: true }])
+      return anotherRunnerExists(ctx, {
+        labels: run.spec.labels,
+        memoryMb: run.spec.resources.memory_mb ?? 0,
+        tried: [...barred, { runnerId, forbidden: true }],
+      })
     }
   }
 }

@@ -37,8 +37,8 @@ export function checkLease(ctx: PoolContext, lease: LeaseRecord, runner: RunnerR
   const run = ctx.store.runs.get(lease.runId)
   if (run === null) throw new Error(`lease ${lease.sessionId} has no run`)
   if (over) {
-    if (runner.removedAt !== null) settleLoss(ctx, lease, run, 'runner_removed')
-    else if (lease.state === 'offered') settleLapse(ctx, lease, run)
+    if (lease.state === 'offered') settleLapse(ctx, lease, run)
+    else if (runner.removedAt !== null) settleLoss(ctx, lease, run, 'runner_removed')
     else settleLoss(ctx, lease, run, 'lease_expired')
     return false
   }

@@ -176,4 +176,8 @@ export interface RunnerMemo {
   readonly health: Health | null
   /** Slots left after its last sync. */
   readonly free: number
+  /** Its record as of then. */
+  readonly runner: Readonly<RunnerRecord>
+  /** The last pong of a doorbell that has been cut since; null while none was. */
+  readonly pongAt: number | null
 }

@@ -6,9 +6,11 @@ import { healthOf, isDraining, isOnline } from './presence.ts'
 
 /** A pool may have thousands of runners; an explanation that names this many is enough. */
 const CANDIDATE_LIMIT = 200
+/** Runners not heard of since the object woke that are worth a row each. */
+const UNHEARD_LIMIT = 20
 
 /** What decides whether a runner may take a waiting run. */
-interface Demand {
+export interface Demand {
   readonly labels: Labels
   readonly memoryMb: number
   readonly tried: readonly Tried[]
@@ -45,7 +47,7 @@ export function obstacles(
   )
   const tried = demand.tried.find(entry => entry.runnerId === runner.id)
   if (tried?.forbidden) reasons.push('policy')
-  else if (tried !== undefined && anotherRunnerExists(ctx, demand.labels, demand.tried)) {
+  else if (tried !== undefined && anotherRunnerExists(ctx, demand)) {
     reasons.push('already_tried')
   }
   if (memoryLeft !== null && demand.memoryMb > memoryLeft) reasons.push('memory')
@@ -53,14 +55,26 @@ export function obstacles(
   return reasons
 }
 
-/** Whether an online runner that takes work has the labels and has not had this run yet. */
-export function anotherRunnerExists(ctx: PoolContext, labels: Labels, tried: readonly Tried[]): boolean {
-  const had = new Set(tried.map(entry => entry.runnerId))
-  for (const runner of ctx.store.runners.all()) {
-    if (had.has(runner.id) || isDraining(runner)) continue
-    if (missingLabels(labels, runner.labels).length === 0 && isOnline(ctx, runner)) return true
-  }
-  return false
+/**
+ * Whether an online runner could take the run, sooner or later, that has not had it yet.
+ *
+ * Whoever synced since the object woke is known from memory. Of the others a handful of the newest is looked at, so
+ * that the rows read do not grow with the pool: right after a wake-up a run may return to the runner it was on.
+ */
+export function anotherRunnerExists(ctx: PoolContext, demand: Demand): boolean {
+  const had = new Set(demand.tried.map(entry => entry.runnerId))
+  const could = (runner: Readonly<RunnerRecord>) =>
+    !had.has(runner.id) &&
+    !isDraining(runner) &&
+    runner.slotsMax > 0 &&
+    runner.platform.memory_mb >= demand.memoryMb &&
+    healthOf(ctx, runner)?.disk_low !== true &&
+    missingLabels(demand.labels, runner.labels).length === 0 &&
+    isOnline(ctx, runner)
+  for (const { runner } of ctx.memos.values()) if (could(runner)) return true
+  return ctx.store.runners
+    .pageBackwards(null, UNHEARD_LIMIT)
+    .some(runner => !ctx.memos.has(runner.id) && could(runner))
 }
 
 /** Explains a waiting run runner by runner; `waiting_for` names the nearest thing that would help. */

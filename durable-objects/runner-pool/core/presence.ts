@@ -12,11 +12,11 @@ const DOORBELL_PATIENCE = 60
 /** While idle, last-seen is written at most this often. */
 export const LAST_SEEN_PERSIST_MS = 3_600_000
 
-export function isOnline(ctx: PoolContext, runner: RunnerRecord): boolean {
+export function isOnline(ctx: PoolContext, runner: Readonly<RunnerRecord>): boolean {
   if (runner.left || runner.removedAt !== null) return false
   const memo = ctx.memos.get(runner.id)
   const threshold = Math.max(3 * (memo?.nextSyncMs ?? runner.nextSyncMs), OFFLINE_FLOOR_MS)
-  const pong = ctx.doorbells.lastPongAt(runner.id)
+  const pong = ctx.doorbells.lastPongAt(runner.id) ?? memo?.pongAt ?? null
   if (pong !== null && ctx.now - pong < PONG_FRESH_MS) return true
   if (memo !== undefined) return ctx.now - memo.seenAt < threshold
   // The memory went with hibernation. What is stored may be up to an hour old for a runner that is well,
@@ -26,21 +26,21 @@ export function isOnline(ctx: PoolContext, runner: RunnerRecord): boolean {
   return couldBeWell && ctx.now - ctx.wokeAt < threshold
 }
 
-export function statusOf(ctx: PoolContext, runner: RunnerRecord): RunnerStatus {
+export function statusOf(ctx: PoolContext, runner: Readonly<RunnerRecord>): RunnerStatus {
   if (!isOnline(ctx, runner)) return 'offline'
   return isDraining(runner) ? 'draining' : 'online'
 }
 
-export function isDraining(runner: RunnerRecord): boolean {
+export function isDraining(runner: Readonly<RunnerRecord>): boolean {
   return runner.state === 'draining' || runner.drainingItself
 }
 
 /** The newest health the pool has heard of; after hibernation, the stored one. */
-export function healthOf(ctx: PoolContext, runner: RunnerRecord): Health | null {
+export function healthOf(ctx: PoolContext, runner: Readonly<RunnerRecord>): Health | null {
   return ctx.memos.get(runner.id)?.health ?? runner.health
 }
 
-export function lastHeartbeatAt(ctx: PoolContext, runner: RunnerRecord): number {
+export function lastHeartbeatAt(ctx: PoolContext, runner: Readonly<RunnerRecord>): number {
   return Math.max(
     runner.lastSeenAt,
     ctx.memos.get(runner.id)?.seenAt ?? 0,

@@ -3,7 +3,7 @@ import { accepted, type Result, refused } from '../../../protocol/errors.ts'
 import { timestamp } from '../../../protocol/text.ts'
 import { VERSION } from '../../../protocol/version.ts'
 import type { Registration, RegistrationIdentity } from '../rpc.ts'
-import { settleLoss } from './attempt.ts'
+import { settleLapse, settleLoss } from './attempt.ts'
 import { authenticate } from './authentication.ts'
 import type { PoolContext } from './context.ts'
 import { MISSING_NOT_COUNTED, type RunnerRecord } from './model.ts'
@@ -64,7 +64,9 @@ export function remove(ctx: PoolContext, runner: RunnerRecord, force: boolean): 
   if (leases.length > 0 && !force) return
   for (const lease of leases) {
     const run = ctx.store.runs.get(lease.runId)
-    if (run !== null) settleLoss(ctx, lease, run, 'runner_removed')
+    if (run === null) continue
+    if (lease.state === 'offered') settleLapse(ctx, lease, run)
+    else settleLoss(ctx, lease, run, 'runner_removed')
   }
   ctx.store.runners.delete(runner.id)
 }
@@ -85,22 +87,33 @@ export function setRunnerState(
   runner.state = state
   runner.note = note
   ctx.store.runners.update(runner)
+  const memo = ctx.memos.get(runnerId)
+  if (memo !== undefined) ctx.memos.set(runnerId, { ...memo, runner })
   if (state === 'active') ctx.effects.workWaits = true
   return accepted(runner)
 }
 
 /**
- * A runner that lives syncs at once when its doorbell is cut, so from here on it is judged like one without: a host
- * that was switched off does not keep its name for the hour its next idle sync was away.
+ * A runner that lives syncs at once when its doorbell is cut, so from here on it is judged by the interval of one
+ * without: a host that was switched off does not keep its name until long after its next idle sync.
+ *
+ * @param pongAt the last sign of life that came over the doorbell
  */
-export function doorbellLost(ctx: PoolContext, runnerId: string): void {
+export function doorbellLost(ctx: PoolContext, runnerId: string, pongAt: number): void {
   const runner = findRunner(ctx, runnerId)
   if (runner === null || runner.left || ctx.doorbells.lastPongAt(runnerId) !== null) return
   runner.nextSyncMs = ctx.rules.syncIdleMs
-  runner.lastSeenAt = ctx.now
+  runner.lastSeenAt = Math.max(runner.lastSeenAt, pongAt)
   ctx.store.runners.update(runner)
-  const memo = ctx.memos.get(runnerId)
-  if (memo !== undefined) ctx.memos.set(runnerId, { ...memo, seenAt: ctx.now, nextSyncMs: runner.nextSyncMs })
+  const memo = ctx.memos.get(runnerId) ?? {
+    bootId: runner.bootId,
+    seq: runner.seq,
+    seenAt: runner.lastSeenAt,
+    health: runner.health,
+    free: runner.slotsMax,
+    runner,
+  }
+  ctx.memos.set(runnerId, { ...memo, nextSyncMs: runner.nextSyncMs, pongAt })
 }
 
 /** @param cursor id of the last runner of the page before */

@@ -2,7 +2,7 @@ import { accepted, type Result, refused } from '../../../protocol/errors.ts'
 import { isTerminal, type Run } from '../../../protocol/run.ts'
 import { timestamp, timestampOrNull } from '../../../protocol/text.ts'
 import type { NewRun } from '../rpc.ts'
-import { finish, joinQueue, leaveQueue, moveTo, recordEvent } from './attempt.ts'
+import { expireInQueue, finish, joinQueue, leaveQueue, moveTo, recordEvent } from './attempt.ts'
 import type { PoolContext } from './context.ts'
 import { checkLease, requestStop } from './expiry.ts'
 import type { RunRecord } from './model.ts'
@@ -41,9 +41,10 @@ export function cancel(ctx: PoolContext, runId: string): Result<RunRecord> {
   return accepted(run)
 }
 
-/** The run as of now: a lease whose time is over has ended, whether or not the alarm has come. */
+/** The run as of now: what its time is over for has ended, whether or not the alarm has come. */
 export function readRun(ctx: PoolContext, runId: string): RunRecord | null {
   const run = ctx.store.runs.get(runId)
+  if (run?.status === 'queued' && run.queueDeadline <= ctx.now) expireInQueue(ctx, run)
   if (run === null || run.runnerId === null || isTerminal(run.status)) return run
   const lease = liveLease(ctx, run)
   const runner = ctx.store.runners.get(run.runnerId)

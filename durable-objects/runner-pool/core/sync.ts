@@ -11,6 +11,12 @@ import { LAST_SEEN_PERSIST_MS, nextSyncMs } from './presence.ts'
 import { applyReports } from './reports.ts'
 
 /**
+ * A job is as large as the body that made it, and a reply must fit through a call to the object with room to
+ * spare. More slots than this are filled by the syncs that follow at once.
+ */
+const OFFERS_PER_REPLY = 32
+
+/**
  * One sync: the runner's full observed state in, its full desired state out.
  *
  * Order matters. Who speaks is settled first (credential, boot, seq): a refused or stale sync applies nothing.
@@ -132,8 +138,10 @@ function grant(
   request: SyncRequest,
 ): { lease: LeaseRecord; run: RunRecord }[] {
   const occupied = new Set(live.map(lease => lease.sessionId))
+  const openOffers = live.filter(lease => lease.state === 'offered').length
   for (const report of request.leases) if (report.state !== 'exited') occupied.add(report.session_id)
-  return assign(ctx, runner, live, request.slots.max - occupied.size).map(entry => offer(ctx, entry, runner))
+  const slots = Math.min(request.slots.max - occupied.size, OFFERS_PER_REPLY - openOffers)
+  return assign(ctx, runner, live, slots).flatMap(entry => offer(ctx, entry, runner) ?? [])
 }
 
 /** Every lease that must stop has exactly one open command; one acked without effect is issued again. */
@@ -198,5 +206,7 @@ function hear(
     nextSyncMs: nextSync,
     health: runner.health,
     free,
+    runner,
+    pongAt: null,
   })
 }
