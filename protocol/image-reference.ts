@@ -10,10 +10,24 @@ const REFERENCE = new RegExp(
   `^(?:${DOMAIN}/)?${PATH_COMPONENT}(?:/${PATH_COMPONENT})*(?::${TAG})?(?:@${DIGEST})?$`,
 )
 
-/** The longest repository name registries accept is 255; tag and digest come on top. */
+/** The longest repository name, registry included, that registries and the Engine accept. */
+const NAME_LIMIT_CHARS = 255
+/** Tag and digest come on top of the name. */
 const REFERENCE_LIMIT_CHARS = 512
+/** The Engine takes this for an image id, which names nothing that could be pulled. */
+const BARE_ID = /^[0-9a-f]{64}$/
+
+function nameOf(reference: string): string {
+  const [tagged = ''] = reference.split('@')
+  return tagged.replace(/:[^/:]*$/, '')
+}
 
 export const ImageReference = z
   .string()
   .max(REFERENCE_LIMIT_CHARS)
   .regex(REFERENCE, 'not a valid image reference, for example registry.example/team/agent:v1.2.3')
+  .refine(
+    reference => nameOf(reference).length <= NAME_LIMIT_CHARS,
+    `the repository name is longer than ${NAME_LIMIT_CHARS} characters`,
+  )
+  .refine(reference => !BARE_ID.test(reference), 'an image id is not a reference; name a repository')

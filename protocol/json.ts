@@ -1,7 +1,11 @@
 import { JSON_DEPTH_LIMIT } from './limits.ts'
 
+/** A schema's copy of a body would lose this key without a word, so the caller is told instead. */
+const LOST_KEY = '__proto__'
+
 /**
- * Parses JSON that came from outside, refusing nesting beyond the contract's depth before any schema walks it.
+ * Parses JSON that came from outside, refusing nesting beyond the contract's depth before any schema walks it,
+ * and a key that no schema could see.
  * @returns the value, or a sentence that says what is wrong with the text
  */
 export function parseJson(text: string): { ok: true; value: unknown } | { ok: false; message: string } {
@@ -11,15 +15,20 @@ export function parseJson(text: string): { ok: true; value: unknown } | { ok: fa
   } catch {
     return { ok: false, message: 'the body is not valid JSON' }
   }
-  if (!isShallow(value)) return { ok: false, message: `the body is nested deeper than ${JSON_DEPTH_LIMIT}` }
-  return { ok: true, value }
+  const wrong = problemIn(value)
+  return wrong === null ? { ok: true, value } : { ok: false, message: wrong }
 }
 
-function isShallow(root: unknown): boolean {
-  let level: unknown[] = [root]
-  for (let depth = 0; level.length > 0; depth++) {
-    if (depth > JSON_DEPTH_LIMIT) return false
-    level = level.flatMap(value => (typeof value === 'object' && value !== null ? Object.values(value) : []))
+function problemIn(root: unknown): string | null {
+  let level: object[] = onlyObjects([root])
+  for (let depth = 1; level.length > 0; depth++) {
+    if (depth > JSON_DEPTH_LIMIT) return `the body is nested deeper than ${JSON_DEPTH_LIMIT}`
+    if (level.some(value => Object.hasOwn(value, LOST_KEY))) return `the key "${LOST_KEY}" is not allowed`
+    level = level.flatMap(value => onlyObjects(Object.values(value)))
   }
-  return true
+  return null
+}
+
+function onlyObjects(values: readonly unknown[]): object[] {
+  return values.filter(value => typeof value === 'object' && value !== null)
 }

@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { EnvironmentId, PoolId, RunId, RunnerId, SessionId } from './ids.ts'
 import { ImageReference } from './image-reference.ts'
 import { COMMAND_LIMIT_ITEMS, ENV_LIMIT_BYTES } from './limits.ts'
-import { Labels, plainText, Timestamp } from './text.ts'
+import { Labels, Timestamp } from './text.ts'
 
 /** `queued → offered → starting → running → stopping? → one terminal state`; terminal states never change. */
 export const RUN_STATUSES = [
@@ -102,10 +102,7 @@ export const CreateRun = z.strictObject({
   priority: z.number().int().min(-100).max(100).default(0),
   labels: Labels.default({}),
   resources: Resources.extend({
-    gpu: z
-      .union([z.boolean(), z.number(), plainText(100), z.null()])
-      .optional()
-      .describe('Any truthy value is refused with 422 gpu_unsupported'),
+    gpu: z.unknown().optional().describe('Any truthy value is refused with 422 gpu_unsupported'),
   })
     .strict()
     .default({}),
@@ -114,6 +111,14 @@ export const CreateRun = z.strictObject({
   metadata: Metadata.default({}),
 })
 export type CreateRun = z.infer<typeof CreateRun>
+
+const AskingForGpu = z.object({ resources: z.object({ gpu: z.unknown() }) })
+
+/** Whether a body, however wrong the rest of it is, asks for a GPU: the caller is told that before its typos. */
+export function asksForGpu(body: unknown): boolean {
+  const asking = AskingForGpu.safeParse(body)
+  return asking.success && Boolean(asking.data.resources.gpu)
+}
 
 export const STREAM_STATES = ['off', 'connecting', 'live', 'ended'] as const
 

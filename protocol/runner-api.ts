@@ -70,7 +70,7 @@ export const ExitReason = z.enum(EXIT_REASONS)
 export type ExitReason = z.infer<typeof ExitReason>
 
 /** A report's message is for people; whatever a runner sends is cut, never refused, so that no exit is lost. */
-const ReportText = z.string().transform(text => text.toWellFormed().slice(0, 1000))
+const ReportText = z.string().transform(text => text.slice(0, 1000).toWellFormed())
 
 export const Exit = z.object({
   code: z.number().int().nullable(),
@@ -78,6 +78,11 @@ export const Exit = z.object({
   message: ReportText.optional(),
 })
 export type Exit = z.infer<typeof Exit>
+
+export const NOTICES = ['adopted', 'memory_pressure'] as const
+
+/** A newer runner may have words of its own: they are dropped, for a refusal would lose the whole sync. */
+const Notices = z.array(z.string()).transform(words => NOTICES.filter(known => words.includes(known)))
 
 export const LeaseReport = z
   .object({
@@ -88,10 +93,7 @@ export const LeaseReport = z
     finished_at: z.iso.datetime({ offset: true }).optional(),
     exit: Exit.optional(),
     /** Things worth a run event that do not end the session. */
-    notices: z
-      .array(z.enum(['adopted', 'memory_pressure']))
-      .max(8)
-      .optional(),
+    notices: Notices.optional(),
   })
   .refine(report => report.state !== 'exited' || report.exit !== undefined, {
     path: ['exit'],

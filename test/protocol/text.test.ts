@@ -20,6 +20,9 @@ describe('an image reference', () => {
     `certyn/agent:v1@${DIGEST}`,
     'a__b/c.d-e',
     'REGISTRY.example/agent',
+    `a/${'b'.repeat(253)}:${'t'.repeat(128)}@${DIGEST}`,
+    `${'a'.repeat(64)}:v1`,
+    `team/${'a'.repeat(64)}`,
   ])('may be %s', text => expect(ImageReference.safeParse(text).success).toBe(true))
 
   test.each([
@@ -39,6 +42,10 @@ describe('an image reference', () => {
     'a;rm -rf /',
     '../a',
     `a/${'b'.repeat(600)}`,
+    `a/${'b'.repeat(254)}`,
+    `localhost:5000/${'b'.repeat(241)}:v1`,
+    'a'.repeat(64),
+    '0123456789abcdef'.repeat(4),
   ])('may not be %j', text => expect(ImageReference.safeParse(text).success).toBe(false))
 })
 
@@ -83,6 +90,14 @@ describe('JSON from outside', () => {
   test.each(['', '{', 'undefined', "{'a':1}", '[1,]'])('that is %j is refused', text => {
     expect(parseJson(text)).toMatchObject({ ok: false })
   })
+
+  test.each(['{"__proto__":1}', '[{"a":{"__proto__":{"x":1}}}]'])(
+    'that is %s is refused with the key named',
+    text => {
+      const parsed = parseJson(text)
+      expect(parsed).toMatchObject({ ok: false, message: expect.stringContaining('__proto__') })
+    },
+  )
 
   test.each([
     ['null', null],

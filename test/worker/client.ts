@@ -66,6 +66,9 @@ export function problemOf(answer: Answer): Problem {
   }
   const problem = Problem.parse(answer.body)
   if (problem.status !== answer.status) throw new Error(`status ${answer.status} says ${problem.status}`)
+  if (problem.code === 'invalid_request' && !problem.errors?.length) {
+    throw new Error(`an invalid request that does not say where: ${answer.text.slice(0, 500)}`)
+  }
   return problem
 }
 

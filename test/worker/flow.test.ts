@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { mintId } from '../../worker/ids.ts'
 import { BINDINGS, call, outcome, problemOf } from './client.ts'
 import {
   makeEnvironment,
@@ -10,6 +11,7 @@ import {
   ok,
   runnerPath,
   sync,
+  syncBody,
 } from './world.ts'
 
 describe('the way of a run', () => {
@@ -99,15 +101,27 @@ describe('the image of a run', () => {
 })
 
 describe('what a run may not ask for', () => {
-  it.each([[true], [1], ['nvidia']])('refuses gpu %j with the reason', async gpu => {
+  it.each([[true], [1], ['nvidia'], ['x'.repeat(500)], [{ count: 1 }], [[]], [['a']]])(
+    'refuses gpu %j with the reason',
+    async gpu => {
+      const tenant = await makeTenant()
+      const environmentId = await makeEnvironment(tenant, await makePool(tenant))
+      const answer = await call('POST', `/api/v1/environments/${environmentId}/runs`, {
+        key: tenant.keys.member,
+        body: { resources: { gpu } },
+      })
+      expect(problemOf(answer)).toMatchObject({ code: 'gpu_unsupported', status: 422 })
+      expect(answer.body.detail).toContain('GPU-backed self-hosted support is planned')
+    },
+  )
+
+  it('says so of a GPU before it says what else is wrong, and takes a GPU that is not wanted', async () => {
     const tenant = await makeTenant()
     const environmentId = await makeEnvironment(tenant, await makePool(tenant))
-    const answer = await call('POST', `/api/v1/environments/${environmentId}/runs`, {
-      key: tenant.keys.member,
-      body: { resources: { gpu } },
-    })
-    expect(problemOf(answer)).toMatchObject({ code: 'gpu_unsupported', status: 422 })
-    expect(answer.body.detail).toContain('GPU-backed self-hosted support is planned')
+    const ask = (body: unknown) =>
+      call('POST', `/api/v1/environments/${environmentId}/runs`, { key: tenant.keys.member, body })
+    expect(outcome(await ask({ resources: { gpu: 1, gpus: 2 }, typo: 1 }))).toBe('gpu_unsupported')
+    for (const gpu of [false, 0, '', null]) expect(outcome(await ask({ resources: { gpu } }))).toBe(201)
   })
 
   it('refuses a run in an environment that is not self-hosted', async () => {
@@ -237,6 +251,15 @@ describe('the runner calls', () => {
     expect(outcome(await call('GET', path, { key: runner.credential }))).toBe('invalid_request')
     const forged = { ...upgrade, 'x-certyn-runner-id': runner.id, 'x-certyn-credential-hash': 'a'.repeat(64) }
     expect(outcome(await call('GET', path, { headers: forged }))).toBe('unauthenticated')
+  })
+
+  it('ignore what a newer runner adds to the query or to the words of a notice', async () => {
+    const tenant = await makeTenant()
+    const runner = await makeRunner(tenant, await makePool(tenant))
+    const leases = [{ session_id: mintId('session'), state: 'running', notices: ['warped', 'adopted'] }]
+    const body = syncBody(runner, 1, { leases })
+    const path = `${runnerPath(runner, 'sync')}?trace=1`
+    expect(outcome(await call('POST', path, { key: runner.credential, body }))).toBe(200)
   })
 
   it('say which protocol is wanted, after the credential and before the fields', async () => {

@@ -89,6 +89,11 @@ describe('bodies', () => {
     )
   })
 
+  it('says that a key cannot be used, rather than losing it', async () => {
+    const problem = problemOf(await post({ rawBody: '{"name":"x","__proto__":{"a":1}}', headers: json }))
+    expect(problem.errors).toEqual([{ path: '', message: expect.stringContaining('"__proto__"') }])
+  })
+
   it('names the fields that are wrong, missing or unknown', async () => {
     const missing = problemOf(await post({}))
     expect(missing.errors).toMatchObject([{ path: 'name' }])

@@ -1,4 +1,4 @@
-import { ERRORS, type ErrorCode, type Problem, type Refusal } from '../../protocol/errors.ts'
+import { ERRORS, type ErrorCode, type FieldError, type Problem, type Refusal } from '../../protocol/errors.ts'
 import type { Reply } from './reply.ts'
 
 /** The rate limits count over a minute; half of it lets a polite client back in without a stampede at its end. */
@@ -24,6 +24,7 @@ export function problemResponse(
   headers: Readonly<Record<string, string>> = {},
 ): Response {
   const { status, title } = ERRORS[refusal.code]
+  const errors = refusal.errors ?? errorsOf(refusal)
   const problem: Problem = {
     type: 'about:blank',
     title,
@@ -31,7 +32,7 @@ export function problemResponse(
     code: refusal.code,
     detail: refusal.code === 'not_found' ? NOT_FOUND_DETAIL : refusal.detail,
     request_id: requestId,
-    ...(refusal.errors === undefined ? {} : { errors: [...refusal.errors] }),
+    ...(errors === undefined ? {} : { errors: [...errors] }),
   }
   const retryAfter = RETRY_AFTER_SECONDS[refusal.code]
   return Response.json(problem, {
@@ -45,6 +46,11 @@ export function problemResponse(
       ...(status === 401 ? { 'www-authenticate': 'Bearer' } : {}),
     },
   })
+}
+
+/** An invalid request always says where; one that is wrong as a whole has the empty path. */
+function errorsOf({ code, detail }: Refusal): FieldError[] | undefined {
+  return code === 'invalid_request' ? [{ path: '', message: detail }] : undefined
 }
 
 export function replyResponse(reply: Reply<unknown>, requestId: string): Response {

@@ -84,6 +84,11 @@ export interface Route {
 
 const NoInput = z.strictObject({})
 
+/** What an admin misspells is refused; what a runner of a neighbouring version adds is ignored. */
+function noQuery(path: string): z.ZodType {
+  return path.startsWith('/runner/') ? z.object({}) : NoInput
+}
+
 export function defineRoute<
   C extends Caller,
   Answer extends z.ZodType,
@@ -123,7 +128,7 @@ export function defineRoute<
         const confirmed = await spec.confirmCaller?.(call, known)
         return confirmed !== undefined && !confirmed.ok ? confirmed : body
       }
-      const query = parseWith<z.ZodType>(spec.query ?? NoInput, queryOf(edge.url))
+      const query = parseWith<z.ZodType>(spec.query ?? noQuery(spec.path), queryOf(edge.url))
       if (!query.ok) return query
       return await spec.handle(call, {
         params: known,

@@ -1,8 +1,8 @@
 import { z } from 'zod'
 import { IdempotencyKey, pageOf } from '../../protocol/admin-api.ts'
-import { accepted, type Result } from '../../protocol/errors.ts'
+import { accepted, type Result, refused } from '../../protocol/errors.ts'
 import { EnvironmentId, PoolId, RunId } from '../../protocol/ids.ts'
-import { CreateRun, Placement, Run, RunEvent, RunStatus } from '../../protocol/run.ts'
+import { asksForGpu, CreateRun, Placement, Run, RunEvent, RunStatus } from '../../protocol/run.ts'
 import { atLeast } from '../auth/guards.ts'
 import { listRunEvents, listRuns } from '../directory/run-history.ts'
 import { noteChange } from '../edge.ts'
@@ -12,6 +12,10 @@ import { done } from '../http/reply.ts'
 import { defineRoute } from '../http/route.ts'
 import { createRun } from '../runs/create-run.ts'
 import { locateRun } from '../runs/locate-run.ts'
+
+/** As the product's page puts it. */
+const GPU_REASON =
+  'GPU-backed self-hosted support is planned, but not available yet; treat heavy WebGL as unsupported.'
 
 const RunPath = z.object({ run_id: RunId })
 
@@ -27,6 +31,7 @@ export const runRoutes = [
     params: z.object({ environment_id: EnvironmentId }),
     headers: z.object({ 'Idempotency-Key': IdempotencyKey.optional() }),
     body: CreateRun,
+    parseBody: raw => (asksForGpu(raw) ? refused('gpu_unsupported', GPU_REASON) : parseWith(CreateRun, raw)),
     statuses: [200, 201],
     answer: Run,
     refusals: ['not_found', 'execution_target_not_self_hosted', 'idempotency_mismatch', 'gpu_unsupported'],

@@ -23,10 +23,6 @@ import { hashBody } from './body-hash.ts'
 /** The copy in D1 only makes lists fresh; the object's outbox repeats it, so nobody waits long for it. */
 const EARLY_COPY_LIMIT_MS = 1_000
 
-/** As the product's page puts it. */
-const GPU_REASON =
-  'GPU-backed self-hosted support is planned, but not available yet; treat heavy WebGL as unsupported.'
-
 interface Wanted {
   readonly environmentId: string
   readonly body: CreateRun
@@ -79,8 +75,7 @@ function targetOf(
   environment: Environment,
   body: CreateRun,
 ): Result<{ poolId: string; run: Omit<NewRun, 'run_id'> }> {
-  const { gpu, ...resources } = body.resources
-  if (gpu) return refused('gpu_unsupported', GPU_REASON)
+  const { gpu: _, ...resources } = body.resources
   if (environment.execution_target !== 'self_hosted' || environment.pool_id === null) {
     return refused(
       'execution_target_not_self_hosted',
