@@ -7,6 +7,7 @@ import { addressLimit } from './http/rate-limits.ts'
 import type { Reply } from './http/reply.ts'
 import { problemResponse, replyResponse } from './http/respond.ts'
 import type { AddressLimit, Route } from './http/route.ts'
+import { retrying } from './retry.ts'
 import { ROUTES } from './routes/all.ts'
 
 type AppEnv = { Bindings: Edge }
@@ -92,7 +93,7 @@ const WITH_GOOD_TOKEN: ReadonlySet<ErrorCode> = new Set([
 function flushAudit(edge: Edge): void {
   if (edge.audit.length === 0) return
   edge.background(
-    insertAuditEvents(edge.directory, edge.audit).catch(error =>
+    retrying(() => insertAuditEvents(edge.directory, edge.audit)).catch(error =>
       logLine('error', 'audit_not_written', {
         request_id: edge.requestId,
         actions: edge.audit.map(entry => `${entry.action} ${entry.target}`),

@@ -61,7 +61,7 @@ describe.each(ROUTES.map(route => [nameOf(route), route] as const))('%s', (name,
   if (route.who === 'operator') {
     it('is not opened by any tenant key', async () => {
       for (const key of Object.values(world.tenant.keys)) {
-        expect(outcome(await ask(route, world, key))).toBe('forbidden')
+        expect(outcome(await ask(route, world, key))).toBe('unauthenticated')
       }
     })
   }

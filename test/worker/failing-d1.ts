@@ -55,3 +55,33 @@ export function failingD1(database: D1Database, random: () => number, share = 0.
     },
   })
 }
+
+/** D1 whose first batch that names the table fails, before or after it was stored. */
+export function failingOnce(database: D1Database, table: string, stores: boolean): D1Database {
+  const naming = new WeakSet<D1PreparedStatement>()
+  let failed = false
+  function mark(statement: D1PreparedStatement): D1PreparedStatement {
+    naming.add(statement)
+    const bind = statement.bind.bind(statement)
+    statement.bind = (...values) => mark(bind(...values))
+    return statement
+  }
+  return new Proxy(database, {
+    get(target, name) {
+      if (name === 'prepare') {
+        return (sql: string) => (sql.includes(table) ? mark(target.prepare(sql)) : target.prepare(sql))
+      }
+      if (name === 'batch') {
+        return async (statements: D1PreparedStatement[]) => {
+          const fails = !failed && statements.some(statement => naming.has(statement))
+          if (!fails) return await target.batch(statements)
+          failed = true
+          if (stores) await target.batch(statements)
+          throw new Error('D1_ERROR: the reply was lost')
+        }
+      }
+      const member = Reflect.get(target, name)
+      return typeof member === 'function' ? member.bind(target) : member
+    },
+  })
+}

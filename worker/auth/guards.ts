@@ -30,7 +30,16 @@ export const operator: Guard<Operator> = {
     if (credential === null) return missing()
     if (await isOperatorKey(edge, credential)) return accepted({ kind: 'operator' })
     const holder = await keyHolder(edge, credential)
-    return holder.ok ? refused('forbidden', 'Only the operator key may do this.') : holder
+    if (!holder.ok) return holder
+    const { tenant, key } = holder.value
+    noteAudit(edge, {
+      tenant: { id: tenant.id },
+      actor: key.id,
+      action: 'credential.refused',
+      target: edge.url.pathname,
+      detail: 'only the operator key may do this',
+    })
+    return refused('unauthenticated', 'Only the operator key may do this.')
   },
 }
 

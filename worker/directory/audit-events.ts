@@ -38,18 +38,22 @@ function auditEventOf(row: Row): AuditEvent {
   }
 }
 
+/** Safe to repeat: an entry is written once, whatever became of the reply. */
 export async function insertAuditEvents(directory: Directory, entries: readonly AuditEntry[]): Promise<void> {
   const [first, ...rest] = entries.map(entry =>
-    directory.insert(auditEvents).values({
-      id: entry.id,
-      at: entry.at,
-      actor: entry.actor,
-      action: entry.action,
-      target: entry.target.slice(0, TEXT_LIMIT_CHARS),
-      address: entry.address.slice(0, TEXT_LIMIT_CHARS),
-      detail: entry.detail.slice(0, TEXT_LIMIT_CHARS),
-      tenantId: tenantColumn(entry.tenant),
-    }),
+    directory
+      .insert(auditEvents)
+      .values({
+        id: entry.id,
+        at: entry.at,
+        actor: entry.actor,
+        action: entry.action,
+        target: entry.target.slice(0, TEXT_LIMIT_CHARS),
+        address: entry.address.slice(0, TEXT_LIMIT_CHARS),
+        detail: entry.detail.slice(0, TEXT_LIMIT_CHARS),
+        tenantId: tenantColumn(entry.tenant),
+      })
+      .onConflictDoNothing(),
   )
   if (first !== undefined) await directory.batch([first, ...rest])
 }

@@ -1,9 +1,14 @@
-import { and, desc, eq, lt } from 'drizzle-orm'
+import { and, desc, eq, lt, type SQL, sql } from 'drizzle-orm'
 import type { Environment } from '../../protocol/admin-api.ts'
 import { timestamp } from '../../protocol/text.ts'
 import type { PageRequest } from '../http/paging.ts'
 import type { Directory } from './database.ts'
-import { environments } from './schema.ts'
+import { environments, pools } from './schema.ts'
+
+/**
+ * An environment never points at a pool that is gone: its pool's row is looked for in the statement that stores the
+ * reference, and `pools.ts` deletes a pool's row only in a statement that finds no reference.
+ */
 
 type Row = typeof environments.$inferSelect
 export type EnvironmentFields = Pick<Environment, 'name' | 'execution_target' | 'pool_id' | 'default_image'>
@@ -19,29 +24,44 @@ function environmentOf(row: Row): Environment {
   }
 }
 
-function columnsOf(fields: EnvironmentFields) {
+/** What is absent stays as it is. */
+export type EnvironmentChange = {
+  readonly [Field in keyof EnvironmentFields]?: EnvironmentFields[Field] | undefined
+}
+
+function columnsOf(change: EnvironmentChange) {
   return {
-    name: fields.name,
-    executionTarget: fields.execution_target,
-    poolId: fields.pool_id,
-    defaultImage: fields.default_image,
+    name: change.name,
+    executionTarget: change.execution_target,
+    poolId: change.pool_id,
+    defaultImage: change.default_image,
   }
+}
+
+function poolIsThere(tenantId: string, poolId: SQL): SQL {
+  return sql`(${poolId} IS NULL OR EXISTS (SELECT 1 FROM ${pools} WHERE ${pools.tenantId} = ${tenantId} AND ${pools.id} = ${poolId}))`
 }
 
 function mine(tenantId: string, environmentId: string) {
   return and(eq(environments.tenantId, tenantId), eq(environments.id, environmentId))
 }
 
+/** @returns null when the tenant has no such pool */
 export async function insertEnvironment(
   directory: Directory,
   tenantId: string,
   id: string,
   fields: EnvironmentFields,
   now: number,
-): Promise<Environment> {
-  const row = { id, tenantId, createdAt: now, ...columnsOf(fields) }
-  await directory.insert(environments).values(row)
-  return environmentOf(row)
+): Promise<Environment | null> {
+  const { name, execution_target, pool_id, default_image } = fields
+  const [row] = await directory
+    .insert(environments)
+    .select(
+      sql`SELECT ${id}, ${tenantId}, ${name}, ${execution_target}, ${pool_id}, ${default_image}, ${now} WHERE ${poolIsThere(tenantId, sql`${pool_id}`)}`,
+    )
+    .returning()
+  return row === undefined ? null : environmentOf(row)
 }
 
 export async function findEnvironment(
@@ -72,16 +92,35 @@ export async function listEnvironments(
   return rows.map(environmentOf)
 }
 
+/**
+ * Writes only what changes, so that two changes of different fields both stay, and only where the whole is then
+ * valid: self-hosted with a pool, and a pool that is there.
+ * @returns null when there is no such environment or it would not be valid
+ */
 export async function updateEnvironment(
   directory: Directory,
   tenantId: string,
   environmentId: string,
-  fields: EnvironmentFields,
+  change: EnvironmentChange,
 ): Promise<Environment | null> {
+  if (Object.values(change).every(value => value === undefined)) {
+    return await findEnvironment(directory, tenantId, environmentId)
+  }
+  const target =
+    change.execution_target === undefined
+      ? sql`${environments.executionTarget}`
+      : sql`${change.execution_target}`
+  const poolId = change.pool_id === undefined ? sql`${environments.poolId}` : sql`${change.pool_id}`
   const [row] = await directory
     .update(environments)
-    .set(columnsOf(fields))
-    .where(mine(tenantId, environmentId))
+    .set(columnsOf(change))
+    .where(
+      and(
+        mine(tenantId, environmentId),
+        sql`(${target} <> 'self_hosted' OR ${poolId} IS NOT NULL)`,
+        poolIsThere(tenantId, poolId),
+      ),
+    )
     .returning()
   return row === undefined ? null : environmentOf(row)
 }

@@ -1,4 +1,4 @@
-import { and, desc, eq, inArray, lt } from 'drizzle-orm'
+import { and, desc, eq, inArray, lt, notExists, sql } from 'drizzle-orm'
 import type { PageRequest } from '../http/paging.ts'
 import type { Directory } from './database.ts'
 import { environments, pools, registrationTokens, registrationTokenUses } from './schema.ts'
@@ -90,13 +90,48 @@ export async function environmentUsing(
   return row?.name ?? null
 }
 
-/** A pool's tokens go with it. */
-export async function deletePool(directory: Directory, tenantId: string, poolId: string): Promise<void> {
+/**
+ * Deletes the pool's row alone, unless an environment points at it; `environments.ts` says why in one statement.
+ * @returns whether the row is gone
+ */
+export async function deletePoolRow(
+  directory: Directory,
+  tenantId: string,
+  poolId: string,
+): Promise<boolean> {
+  const users = directory
+    .select({ one: sql`1` })
+    .from(environments)
+    .where(and(eq(environments.tenantId, tenantId), eq(environments.poolId, poolId)))
+  const [, rows] = await directory.batch([
+    directory.delete(pools).where(and(mine(tenantId, poolId), notExists(users))),
+    directory.select({ id: pools.id }).from(pools).where(mine(tenantId, poolId)),
+  ])
+  return rows.length === 0
+}
+
+/** Puts back a row whose pool turned out to be in use. */
+export async function restorePoolRow(
+  directory: Directory,
+  tenantId: string,
+  pool: PoolRecord,
+): Promise<void> {
+  await directory
+    .insert(pools)
+    .values({ ...pool, tenantId })
+    .onConflictDoNothing()
+}
+
+/** What let runners into a pool that is gone. */
+export async function deletePoolTokens(
+  directory: Directory,
+  tenantId: string,
+  poolId: string,
+): Promise<void> {
   const tokens = and(eq(registrationTokens.tenantId, tenantId), eq(registrationTokens.poolId, poolId))
   const tokenIds = directory.select({ id: registrationTokens.id }).from(registrationTokens).where(tokens)
   await directory.batch([
     directory.delete(registrationTokenUses).where(inArray(registrationTokenUses.tokenId, tokenIds)),
     directory.delete(registrationTokens).where(tokens),
-    directory.delete(pools).where(mine(tenantId, poolId)),
   ])
 }

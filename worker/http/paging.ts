@@ -12,25 +12,24 @@ export interface PageRequest {
 
 const CURSOR_LIMIT_CHARS = 256
 
-export function limitOf(max: number = PAGE_MAX) {
-  return z
-    .string()
-    .regex(/^[1-9][0-9]{0,3}$/, `expected a whole number from 1 to ${max}`)
-    .transform(Number)
-    .refine(value => value <= max, `expected a whole number from 1 to ${max}`)
-    .default(Math.min(PAGE_DEFAULT, max))
-    .meta({ type: 'integer', minimum: 1, maximum: max, default: Math.min(PAGE_DEFAULT, max) })
-}
+const LIMIT_EXPECTED = `expected a whole number from 1 to ${PAGE_MAX}`
+const Limit = z
+  .string()
+  .regex(/^[1-9][0-9]{0,3}$/, LIMIT_EXPECTED)
+  .transform(Number)
+  .refine(value => value <= PAGE_MAX, LIMIT_EXPECTED)
+  .default(PAGE_DEFAULT)
+  .meta({ type: 'integer', minimum: 1, maximum: PAGE_MAX, default: PAGE_DEFAULT })
 
 /** `?limit=&cursor=` of a list that is ordered by id. */
-export function idPageQuery(kind: IdKind, max: number = PAGE_MAX) {
+export function idPageQuery(kind: IdKind) {
   const known = new RegExp(`^${ID_PREFIXES[kind]}_[0-7][0-9a-hjkmnp-tv-z]{25}$`)
-  return { limit: limitOf(max), cursor: cursorOf(text => known.test(text)).optional() }
+  return { limit: Limit, cursor: cursorOf(text => known.test(text)).optional() }
 }
 
 /** `?limit=&cursor=` of a list that is ordered by a sequence number. */
 export function seqPageQuery() {
-  return { limit: limitOf(), cursor: cursorOf(text => /^(0|[1-9][0-9]{0,14})$/.test(text)).optional() }
+  return { limit: Limit, cursor: cursorOf(text => /^(0|[1-9][0-9]{0,14})$/.test(text)).optional() }
 }
 
 /** @param items up to `limit + 1` of them: one more than is shown tells whether there is a next page */

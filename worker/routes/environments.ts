@@ -6,13 +6,12 @@ import type { KeyHolder } from '../auth/callers.ts'
 import { atLeast } from '../auth/guards.ts'
 import {
   deleteEnvironment,
-  type EnvironmentFields,
+  type EnvironmentChange,
   findEnvironment,
   insertEnvironment,
   listEnvironments,
   updateEnvironment,
 } from '../directory/environments.ts'
-import { findPool } from '../directory/pools.ts'
 import { noteChange } from '../edge.ts'
 import { invalidField } from '../http/input.ts'
 import { idPageQuery, pageById } from '../http/paging.ts'
@@ -42,10 +41,9 @@ export const environmentRoutes = [
         pool_id: body.pool_id ?? null,
         default_image: body.default_image ?? null,
       }
-      const checked = await checkPool(call, fields)
-      if (!checked.ok) return checked
       const id = mintId('environment')
       const environment = await insertEnvironment(call.directory, call.caller.tenant.id, id, fields, call.now)
+      if (environment === null) return refused('not_found', 'no such pool')
       noteChange(call, 'environment.created', id)
       return accepted(created(environment))
     },
@@ -94,18 +92,8 @@ export const environmentRoutes = [
     refusals: ['not_found'],
     async handle(call, { params: { environment_id }, body }) {
       const tenantId = call.caller.tenant.id
-      const before = await findEnvironment(call.directory, tenantId, environment_id)
-      if (before === null) return refused('not_found', 'no such environment')
-      const fields = {
-        name: body.name ?? before.name,
-        execution_target: body.execution_target ?? before.execution_target,
-        pool_id: body.pool_id === undefined ? before.pool_id : body.pool_id,
-        default_image: body.default_image === undefined ? before.default_image : body.default_image,
-      }
-      const checked = await checkPool(call, fields)
-      if (!checked.ok) return checked
-      const environment = await updateEnvironment(call.directory, tenantId, environment_id, fields)
-      if (environment === null) return refused('not_found', 'no such environment')
+      const environment = await updateEnvironment(call.directory, tenantId, environment_id, body)
+      if (environment === null) return await whyNotUpdated(call, environment_id, body)
       noteChange(call, 'environment.updated', environment_id)
       return accepted(done(environment))
     },
@@ -131,12 +119,17 @@ export const environmentRoutes = [
   }),
 ]
 
-async function checkPool(call: Call<KeyHolder>, fields: EnvironmentFields): Promise<Result<null>> {
-  if (fields.pool_id === null) {
-    return fields.execution_target === 'self_hosted'
-      ? invalidField('pool_id', 'required when execution_target is self_hosted')
-      : accepted(null)
-  }
-  const pool = await findPool(call.directory, call.caller.tenant.id, fields.pool_id)
-  return pool === null ? refused('not_found', 'no such pool') : accepted(null)
+/** A change that could not be stored names nothing there is, unless it leaves self-hosted runs without a pool. */
+async function whyNotUpdated(
+  call: Call<KeyHolder>,
+  environmentId: string,
+  change: EnvironmentChange,
+): Promise<Result<never>> {
+  const stored = await findEnvironment(call.directory, call.caller.tenant.id, environmentId)
+  if (stored === null) return refused('not_found', 'no such environment')
+  const target = change.execution_target ?? stored.execution_target
+  const poolId = change.pool_id === undefined ? stored.pool_id : change.pool_id
+  return target === 'self_hosted' && poolId === null
+    ? invalidField('pool_id', 'required when execution_target is self_hosted')
+    : refused('not_found', 'no such pool')
 }

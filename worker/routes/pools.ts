@@ -15,20 +15,13 @@ import { timestamp } from '../../protocol/text.ts'
 import type { KeyHolder } from '../auth/callers.ts'
 import { atLeast } from '../auth/guards.ts'
 import { mapBounded } from '../concurrency.ts'
-import {
-  deletePool,
-  environmentUsing,
-  findPool,
-  insertPool,
-  listPools,
-  type PoolRecord,
-  updatePool,
-} from '../directory/pools.ts'
+import { findPool, insertPool, listPools, type PoolRecord, updatePool } from '../directory/pools.ts'
 import { noteChange } from '../edge.ts'
 import { idPageQuery, pageOfRows } from '../http/paging.ts'
 import { created, done, NO_CONTENT, type Reply } from '../http/reply.ts'
 import { type Call, defineRoute } from '../http/route.ts'
 import { mintId } from '../ids.ts'
+import { deletePool } from '../pools/delete-pool.ts'
 
 const PoolPath = z.object({ pool_id: PoolId })
 
@@ -69,10 +62,11 @@ export const poolRoutes = [
     tag: 'Pools',
     summary: 'List pools',
     guard: atLeast('viewer'),
-    query: z.strictObject(idPageQuery('pool', POOL_PAGE_MAX)),
+    query: z.strictObject(idPageQuery('pool')),
     statuses: [200],
     answer: pageOf(Pool),
-    async handle(call, { query: { limit, cursor } }) {
+    async handle(call, { query: { limit: asked, cursor } }) {
+      const limit = Math.min(asked, POOL_PAGE_MAX)
       const rows = await listPools(call.directory, call.caller.tenant.id, { limit, after: cursor ?? null })
       const { items, next_cursor } = pageOfRows(
         rows,
@@ -136,18 +130,8 @@ export const poolRoutes = [
     answer: z.undefined(),
     refusals: ['not_found', 'conflict', 'pool_not_empty'],
     async handle(call, { params: { pool_id } }) {
-      const tenantId = call.caller.tenant.id
-      if ((await findPool(call.directory, tenantId, pool_id)) === null) {
-        return refused('not_found', 'no such pool')
-      }
-      const pool = call.pool(pool_id)
-      const preview = await pool.previewDestroy()
-      if (!preview.ok && !isGone(preview)) return preview
-      const user = await environmentUsing(call.directory, tenantId, pool_id)
-      if (user !== null) return refused('conflict', `The environment "${user}" still uses the pool.`)
-      const destroyed = await pool.destroy()
-      if (!destroyed.ok && !isGone(destroyed)) return destroyed
-      await deletePool(call.directory, tenantId, pool_id)
+      const deleted = await deletePool(call, pool_id)
+      if (!deleted.ok) return deleted
       noteChange(call, 'pool.deleted', pool_id)
       return accepted(NO_CONTENT)
     },
@@ -181,11 +165,6 @@ export const poolRoutes = [
     handle: (call, { params }) => setState(call, params.pool_id, 'active', null),
   }),
 ]
-
-/** An object that is gone already is an earlier delete that did not reach D1. */
-function isGone(result: Result<unknown>): boolean {
-  return !result.ok && result.error.code === 'not_found'
-}
 
 async function setState(
   call: Call<KeyHolder>,
