@@ -62,6 +62,8 @@ export class RunnerPool extends DurableObject<RunnerPoolEnv> implements RunnerPo
   #pool: PoolRecord | null = null
   #wokeAt = 0
   #latest = 0
+  /** No lease is due before this; 0 while nobody has looked. */
+  #leasesDueAt = 0
   #drainFailures = 0
   #draining: Promise<boolean> | null = null
 
@@ -265,12 +267,15 @@ export class RunnerPool extends DurableObject<RunnerPoolEnv> implements RunnerPo
     if (pool === null) return
     try {
       const next = this.#command(ctx => {
-        const due = sweep(ctx)
+        const due = sweep(ctx, this.#leasesDueAt)
         // Rings that nobody answered are passed on.
         if (ctx.store.queue.lanes().length > 0) ctx.effects.workWaits = true
         return accepted(due)
       })
-      if (next.ok) this.#alarm.wakeBy(next.value)
+      if (next.ok) {
+        this.#leasesDueAt = next.value.leasesDueAt
+        this.#alarm.wakeBy(next.value.next)
+      }
       const saved = await this.#drainInTime()
       // Destroyed while D1 was written to: nothing may be left behind.
       if (this.#pool === null) return
@@ -328,12 +333,13 @@ export class RunnerPool extends DurableObject<RunnerPoolEnv> implements RunnerPo
       doorbells: this.#doorbells,
       offersAllowed: runnersEnabled(this.#settings, pool.tenantSlug),
       mintId: kind => typeidUnboxed(ID_PREFIXES[kind]),
-      effects: { wakeAt: null, ring: new Set(), workWaits: false } satisfies Effects,
+      effects: { wakeAt: null, leaseDueAt: null, ring: new Set(), workWaits: false } satisfies Effects,
     }
   }
 
   #apply(ctx: PoolContext): void {
     this.#alarm.wakeBy(ctx.effects.wakeAt)
+    this.#leasesDueAt = Math.min(this.#leasesDueAt, ctx.effects.leaseDueAt ?? this.#leasesDueAt)
     for (const runnerId of ctx.effects.ring) this.#doorbells.ring(runnerId, ctx.now)
     if (ctx.effects.workWaits) this.#ringForWork(ctx)
   }

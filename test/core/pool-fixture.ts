@@ -47,7 +47,7 @@ export class TestPool {
       doorbells,
       offersAllowed: this.offersAllowed,
       mintId: kind => `${kind}_${++this.#ids}`,
-      effects: { wakeAt: null, ring: new Set(), workWaits: false },
+      effects: { wakeAt: null, leaseDueAt: null, ring: new Set(), workWaits: false },
     }
   }
 
@@ -68,7 +68,7 @@ export class TestPool {
 
   /** What the alarm would do. */
   sweep(): number | null {
-    return this.decide(sweep)
+    return this.decide(ctx => sweep(ctx, 0)).next
   }
 
   enqueue(id: string, input: Partial<NewRun> = {}): Run {

@@ -34,6 +34,7 @@ export class PoolNode {
   #latest = 0
   #skewMs = 0
   #ids = 0
+  #leasesDueAt = 0
 
   constructor(world: Clockwork, random: Random, rules: Rules) {
     this.#world = world
@@ -64,6 +65,7 @@ export class PoolNode {
     }
     // The alarm is stored with the command's writes, so it survives a crash after them.
     this.#arm(ctx.effects.wakeAt)
+    this.#leasesDueAt = Math.min(this.#leasesDueAt, ctx.effects.leaseDueAt ?? this.#leasesDueAt)
     committed(ctx, value)
     this.onStep()
     if (crash === 'after_commit') {
@@ -76,6 +78,7 @@ export class PoolNode {
   /** Hibernation, a deploy, a crash: memory is gone, and the constructor runs at the next call. */
   evict(): void {
     this.#memos = new Map()
+    this.#leasesDueAt = 0
     this.#skewMs = this.#random.between(-2_000, 1_000)
     this.#pool = this.#open()
     this.#latest = this.store.leases.latestRenewal()
@@ -125,7 +128,8 @@ export class PoolNode {
       this.#world.after(this.#random.between(1_000, 30_000), () => this.evict())
       return
     }
-    const next = this.command(ctx => sweep(ctx))
+    const { next, leasesDueAt } = this.command(ctx => sweep(ctx, this.#leasesDueAt))
+    this.#leasesDueAt = leasesDueAt
     if (this.#random.chance(0.8)) this.drain()
     this.#arm(next)
     if (!this.store.outbox.isEmpty()) this.#arm(this.#clock() + 1_000)
@@ -154,7 +158,7 @@ export class PoolNode {
       doorbells: silent,
       offersAllowed: true,
       mintId: kind => `${kind === 'session' ? 'ses' : 'cmd'}_${String(++this.#ids).padStart(26, '0')}`,
-      effects: { wakeAt: null, ring: new Set(), workWaits: false },
+      effects: { wakeAt: null, leaseDueAt: null, ring: new Set(), workWaits: false },
     }
   }
 }

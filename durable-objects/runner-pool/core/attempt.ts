@@ -7,7 +7,7 @@ import {
   type TerminalStatus,
 } from '../../../protocol/run.ts'
 import type { Exit, StopReason } from '../../../protocol/runner-api.ts'
-import { type PoolContext, wakeBy } from './context.ts'
+import { type PoolContext, wakeBy, wakeForLeaseBy } from './context.ts'
 import type { LeaseRecord, QueueEntry, RunnerRecord, RunRecord } from './model.ts'
 import { anotherRunnerExists } from './placement.ts'
 
@@ -94,7 +94,7 @@ export function offer(
     memoryMb: run.spec.resources.memory_mb ?? 0,
   }
   ctx.store.leases.insert(lease)
-  wakeBy(ctx, lease.offerEndsAt + ctx.rules.leaseGraceMs)
+  wakeForLeaseBy(ctx, lease.offerEndsAt + ctx.rules.leaseGraceMs)
   run.attempt += 1
   run.sessionId = lease.sessionId
   run.runnerId = runner.id

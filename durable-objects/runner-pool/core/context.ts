@@ -40,6 +40,8 @@ export interface PoolContext {
 export interface Effects {
   /** The alarm must come no later than this. */
   wakeAt: number | null
+  /** No lease was due before this until now; one is from here on. Null: none came to be due any sooner. */
+  leaseDueAt: number | null
   /** Runners that have something to fetch. */
   readonly ring: Set<string>
   /** Whether a run has begun to wait, or may go where it could not before. */
@@ -48,4 +50,10 @@ export interface Effects {
 
 export function wakeBy(ctx: PoolContext, at: number): void {
   ctx.effects.wakeAt = Math.min(ctx.effects.wakeAt ?? at, at)
+}
+
+/** For what becomes of a lease: the alarm reads the leases only when one of them may be due. */
+export function wakeForLeaseBy(ctx: PoolContext, at: number): void {
+  ctx.effects.leaseDueAt = Math.min(ctx.effects.leaseDueAt ?? at, at)
+  wakeBy(ctx, at)
 }

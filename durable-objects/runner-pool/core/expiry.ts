@@ -1,5 +1,5 @@
 import { expireInQueue, moveTo, settleLapse, settleLoss, settleStop } from './attempt.ts'
-import { type PoolContext, wakeBy } from './context.ts'
+import { type PoolContext, wakeForLeaseBy } from './context.ts'
 import type { LeaseRecord, RunnerRecord } from './model.ts'
 
 /**
@@ -70,14 +70,20 @@ export function issueStop(ctx: PoolContext, lease: LeaseRecord): void {
     issuedAt: ctx.now,
   })
   ctx.effects.ring.add(lease.runnerId)
-  wakeBy(ctx, lease.stop.requestedAt + STOP_LIMIT_MS)
+  wakeForLeaseBy(ctx, lease.stop.requestedAt + STOP_LIMIT_MS)
 }
 
-/** Ends and orders everything that is due. @returns when it next needs to look, or null for never */
-export function sweep(ctx: PoolContext): number | null {
-  const due = [sweepLeases(ctx), sweepQueue(ctx)].filter(time => time !== null)
+/**
+ * Ends and orders everything that is due.
+ *
+ * @param leasesDueAt no lease is due before this, so none is read; 0 where nobody knows
+ * @returns the same for the next sweep, and when that should be (null: never, as far as is known)
+ */
+export function sweep(ctx: PoolContext, leasesDueAt: number): { leasesDueAt: number; next: number | null } {
+  const leases = ctx.now < leasesDueAt ? leasesDueAt : (sweepLeases(ctx) ?? Number.POSITIVE_INFINITY)
+  const next = Math.min(leases, sweepQueue(ctx) ?? Number.POSITIVE_INFINITY)
   sweepRemovedRunners(ctx)
-  return due.length === 0 ? null : Math.min(...due)
+  return { leasesDueAt: leases, next: Number.isFinite(next) ? next : null }
 }
 
 function sweepLeases(ctx: PoolContext): number | null {

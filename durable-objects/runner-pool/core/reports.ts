@@ -5,7 +5,7 @@ import {
   type Verdict,
 } from '../../../protocol/runner-api.ts'
 import { moveTo, recordEvent, settleExit, settleLoss, settleUnstarted } from './attempt.ts'
-import { type PoolContext, wakeBy } from './context.ts'
+import { type PoolContext, wakeForLeaseBy } from './context.ts'
 import { stopDueAt } from './expiry.ts'
 import {
   type LeaseRecord,
@@ -134,7 +134,7 @@ function advance(
     run.startedAt ??= reportedTime(ctx, report.started_at, lease.offeredAt)
   }
   const stopDue = stopDueAt(lease)
-  if (stopDue !== null) wakeBy(ctx, stopDue)
+  if (stopDue !== null) wakeForLeaseBy(ctx, stopDue)
   // A stop that was asked for stays visible until the end, whatever the runner is still doing.
   if (run.status === 'stopping') return
   if (to === 'running') moveTo(ctx, run, 'running', 'the container is running')

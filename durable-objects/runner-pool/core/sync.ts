@@ -4,7 +4,7 @@ import { timestamp } from '../../../protocol/text.ts'
 import { assign } from './assignment.ts'
 import { offer } from './attempt.ts'
 import { authenticate } from './authentication.ts'
-import { type PoolContext, wakeBy } from './context.ts'
+import { type PoolContext, wakeForLeaseBy } from './context.ts'
 import { checkLease, issueStop } from './expiry.ts'
 import type { CommandRecord, LeaseRecord, RunnerRecord, RunRecord } from './model.ts'
 import { LAST_SEEN_PERSIST_MS, nextSyncMs } from './presence.ts'
@@ -65,7 +65,7 @@ export function sync(
   if (renewed) {
     runner.renewedAt = ctx.now
     runner.holdMs = holdMs
-    wakeBy(ctx, ctx.now + holdMs + ctx.rules.leaseGraceMs)
+    wakeForLeaseBy(ctx, ctx.now + holdMs + ctx.rules.leaseGraceMs)
   }
   const idleTooLong = ctx.now - runner.lastSeenAt >= LAST_SEEN_PERSIST_MS
   const changed = profileChanged || promoted || before.length > 0 || granted.length > 0 || idleTooLong
