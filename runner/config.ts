@@ -1,10 +1,11 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { X509Certificate } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { z } from 'zod'
 import { PoolId } from '../protocol/ids.ts'
 import { SLOT_LIMIT } from '../protocol/limits.ts'
 import { Labels, Name } from '../protocol/text.ts'
-import { LOG_LEVELS } from './log.ts'
+import { LOG_LEVELS, reasonOf } from './log.ts'
 import { SettingsError } from './settings-error.ts'
 
 /** Every setting of the runner, parsed once. A wrong one stops the process; a secret is never echoed. */
@@ -39,7 +40,12 @@ const LabelList = z
         context.addIssue('expected k=v,k2=v2')
         return z.NEVER
       }
-      labels[part.slice(0, at).trim()] = part.slice(at + 1).trim()
+      const key = part.slice(0, at).trim()
+      if (Object.hasOwn(labels, key)) {
+        context.addIssue(`the label ${key} is given twice`)
+        return z.NEVER
+      }
+      labels[key] = part.slice(at + 1).trim()
     }
     return labels
   })
@@ -78,10 +84,16 @@ const Environment = z
     RUNNER_REGISTRY_AUTH_FILE: OptionalText,
     RUNNER_JOB_HTTPS_PROXY: ProxyUrl,
     RUNNER_JOB_NO_PROXY: OptionalText,
-    RUNNER_JOB_CA_FILE: OptionalText.refine(
-      file => file === null || existsSync(file),
-      'expected the path of a readable PEM file',
-    ),
+    RUNNER_JOB_CA_FILE: OptionalText.superRefine((file, context) => {
+      const problem = file === null ? null : fileProblem(file, text => void new X509Certificate(text))
+      if (problem !== null)
+        context.addIssue(`expected the path of a readable PEM file with a certificate: ${problem}`)
+    }),
+    // The platform reads it before this program runs, and ignores what it cannot read.
+    NODE_EXTRA_CA_CERTS: OptionalText.superRefine((file, context) => {
+      const problem = file === null ? null : fileProblem(file)
+      if (problem !== null) context.addIssue(`expected the path of a readable PEM file: ${problem}`)
+    }),
     RUNNER_STOP_GRACE_SECONDS: whole(0, 3600, 'seconds').default(10),
     RUNNER_MIN_DISK_MB: whole(0, 1_000_000_000, 'MB').default(1024),
     RUNNER_LOG_CAP_MB: whole(1, 1_000_000, 'MB').default(256),
@@ -98,7 +110,10 @@ const Environment = z
   })
 
 export type Config = Readonly<
-  Omit<z.infer<typeof Environment>, 'CONTROL_PLANE_URL'> & { CONTROL_PLANE_URL: URL }
+  Omit<z.infer<typeof Environment>, 'CONTROL_PLANE_URL'> & {
+    CONTROL_PLANE_URL: URL
+    RUNNER_NAME_IS_DEFAULT: boolean
+  }
 >
 
 /**
@@ -114,7 +129,21 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     const lines = parsed.error.issues.map(issue => `${issue.path.map(String).join('.')}: ${issue.message}`)
     throw new SettingsError(lines.join('\n'))
   }
-  return Object.freeze({ ...parsed.data, CONTROL_PLANE_URL: new URL(parsed.data.CONTROL_PLANE_URL) })
+  return Object.freeze({
+    ...parsed.data,
+    CONTROL_PLANE_URL: new URL(parsed.data.CONTROL_PLANE_URL),
+    RUNNER_NAME_IS_DEFAULT: present.RUNNER_NAME === undefined,
+  })
+}
+
+/** @returns why the file is of no use; null when it can be read and passes the check */
+function fileProblem(path: string, check: (text: string) => void = () => undefined): string | null {
+  try {
+    check(readFileSync(path, 'utf8'))
+    return null
+  } catch (error) {
+    return reasonOf(error)
+  }
 }
 
 function urlProblem(text: string, allowHttp: boolean): string | null {
@@ -134,7 +163,6 @@ export function readRegistrationToken(config: Config): string | null {
   try {
     return readFileSync(config.REGISTRATION_TOKEN_FILE, 'utf8').trim()
   } catch (error) {
-    const file = config.REGISTRATION_TOKEN_FILE
-    throw new SettingsError(`REGISTRATION_TOKEN_FILE: ${file} cannot be read`, { cause: error })
+    throw new SettingsError(`REGISTRATION_TOKEN_FILE: cannot be read: ${reasonOf(error)}`)
   }
 }

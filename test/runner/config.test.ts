@@ -1,7 +1,8 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { rootCertificates } from 'node:tls'
 import { afterAll, describe, expect, test } from 'vitest'
-import { readConfig } from '../../runner/config.ts'
+import { readConfig, readRegistrationToken } from '../../runner/config.ts'
 import { type Policy, readPolicy, refusalOf } from '../../runner/policy.ts'
 import { aJob } from './support/factories.ts'
 import { RunnerProcess, removeDirectory, temporaryDirectory } from './support/runner-process.ts'
@@ -71,10 +72,14 @@ test.each([
   ['MAX_CONCURRENCY', 'two', /whole number/],
   ['RUNNER_STATE_DIR', 'relative/path', /absolute path/],
   ['RUNNER_LABELS', 'zone', /expected k=v/],
+  ['RUNNER_LABELS', 'zone=east,disk=fast,zone=west', /zone is given twice/],
   ['RUNNER_EXECUTOR', 'podman', /docker or host/],
   ['RUNNER_PULL_POLICY', 'sometimes', /always, if_not_present or never/],
   ['RUNNER_JOB_HTTPS_PROXY', 'proxy:3128', /http:\/\/host:port/],
-  ['RUNNER_JOB_CA_FILE', '/no/such/file.pem', /readable PEM/],
+  ['RUNNER_JOB_CA_FILE', '/no/such/file.pem', /readable PEM .*ENOENT/],
+  ['RUNNER_JOB_CA_FILE', directory, /readable PEM .*EISDIR/],
+  ['RUNNER_JOB_CA_FILE', import.meta.filename, /readable PEM file with a certificate/],
+  ['NODE_EXTRA_CA_CERTS', '/no/such/file.pem', /readable PEM .*ENOENT/],
   ['RUNNER_STOP_GRACE_SECONDS', '-1', /whole number of seconds/],
   ['RUNNER_MIN_DISK_MB', 'lots', /whole number of MB/],
   ['RUNNER_LOG_CAP_MB', '0', /whole number of MB/],
@@ -94,6 +99,17 @@ test('the process stops at once, with every wrong variable named and no secret',
   expect(await runner.ended()).toBe(1)
   expect(runner.stderr).toMatch(/MAX_CONCURRENCY: .*\n.*LOG_LEVEL: /)
   expect(runner.stderr).not.toContain('canary')
+})
+
+test('a registration token file that cannot be read is named with the cause', () => {
+  const config = readConfig({ ...GOOD, REGISTRATION_TOKEN: '', REGISTRATION_TOKEN_FILE: '/no/such/token' })
+  expect(() => readRegistrationToken(config)).toThrow(/^REGISTRATION_TOKEN_FILE: .*ENOENT/)
+})
+
+test('a certificate is taken for RUNNER_JOB_CA_FILE', () => {
+  const file = join(directory, 'ca.pem')
+  writeFileSync(file, rootCertificates[0] ?? '')
+  expect(readConfig({ ...GOOD, RUNNER_JOB_CA_FILE: file }).RUNNER_JOB_CA_FILE).toBe(file)
 })
 
 describe('the policy file', () => {
