@@ -1,18 +1,24 @@
+import { randomBytes } from 'node:crypto'
 import { arch, cpus, platform, totalmem } from 'node:os'
 import type { Platform, RegisterRequest } from '../../protocol/runner-api.ts'
 import { RUNNER_PROTOCOL, VERSION } from '../../protocol/version.ts'
 import { ApiClient } from '../api/client.ts'
 import type { Clock } from '../clock.ts'
 import { type Config, readRegistrationToken } from '../config.ts'
-import type { Log } from '../log.ts'
+import { LABELS } from '../executors/docker/template.ts'
+import { type Log, reasonOf } from '../log.ts'
 import type { Policy } from '../policy.ts'
+import { SettingsError } from '../settings-error.ts'
 import type { StateDirectory, StoredCredential } from '../state/state-directory.ts'
 import { type ExecutorSetup, setUpExecutor } from './engine-setup.ts'
 import { HealthState, healthLoop } from './health.ts'
-import { runMember, slotsOf } from './member.ts'
+import { runMember } from './member.ts'
 import { register, tokenHash } from './registration.ts'
-import { Membership } from './runner-identity.ts'
+import { installationId, Membership } from './runner-identity.ts'
+import { SessionKeeper, slotsOf } from './session-keeper.ts'
 import type { StopSignals } from './shutdown.ts'
+import { untilStored } from './storing.ts'
+import { supervise } from './supervisor.ts'
 
 export interface DaemonParts {
   readonly config: Config
@@ -25,7 +31,7 @@ export interface DaemonParts {
   readonly ownCommand: readonly [string, ...string[]]
 }
 
-/** The daemon's whole life: find the Engine, join the pool, run the loops, leave. */
+/** The daemon's whole life: find the Engine, keep what runs within its deadlines, join the pool, leave. */
 export async function runDaemon(parts: DaemonParts): Promise<void> {
   const { config, state, clock, log, signals } = parts
   const health = new HealthState()
@@ -33,9 +39,20 @@ export async function runDaemon(parts: DaemonParts): Promise<void> {
   const beating = healthLoop(state.healthPath, health, clock, log, stopBeating.signal)
   const api = new ApiClient(config)
   try {
-    const onTrouble = (reason: string) => health.set(reason)
+    const onTrouble = (reason: string) => health.set('engine', reason)
     const setup = await setUpExecutor({ ...parts, onTrouble }, signals.leave)
-    if (setup !== null) await joinAndRun(parts, setup, api, health)
+    if (setup === null) return
+    const keeper = new SessionKeeper({ ...parts, setup, health })
+    const done = new AbortController()
+    const joining = async (signal: AbortSignal) => {
+      await joinAndRun(
+        { ...parts, setup, api, health, keeper },
+        AbortSignal.any([signals.leave, signal]),
+        signal,
+      )
+      done.abort()
+    }
+    await supervise([signal => keeper.run(signal), joining], done.signal)
   } finally {
     await api.close()
     stopBeating.abort()
@@ -43,40 +60,72 @@ export async function runDaemon(parts: DaemonParts): Promise<void> {
   }
 }
 
-/** A credential that the control plane refuses is replaced only if the operator has given another token since. */
-async function joinAndRun(
-  parts: DaemonParts,
-  setup: ExecutorSetup,
-  api: ApiClient,
-  health: HealthState,
-): Promise<void> {
-  const { config, state, signals, log } = parts
+interface JoinParts extends DaemonParts {
+  readonly setup: ExecutorSetup
+  readonly api: ApiClient
+  readonly health: HealthState
+  readonly keeper: SessionKeeper
+}
+
+/**
+ * A credential that the control plane refuses is replaced only if the operator has given another token since.
+ * @param before ends the waiting until the runner is in its pool; @param signal also ends the loops after it
+ */
+async function joinAndRun(parts: JoinParts, before: AbortSignal, signal: AbortSignal): Promise<void> {
+  const { config, state, log, setup } = parts
+  const boot = await untilStored('the number of this start', () => state.nextBoot(), parts, before)
+  if (boot === null) return
   const engine = setup.engine === null ? {} : { engine: setup.engine }
   const about = { version: VERSION, platform: platformFacts(), ...engine }
-  const facts = { boot: await state.nextBoot(), bootId: await state.bootId(), about }
-  const request: Omit<RegisterRequest, 'registration_token'> = {
-    protocol: RUNNER_PROTOCOL,
-    pool_id: config.RUNNER_POOL_ID,
-    name: config.RUNNER_NAME,
-    boot: facts.boot,
-    boot_id: facts.bootId,
-    max_concurrency: slotsOf(parts),
-    labels: { ...config.RUNNER_LABELS },
-    ...about,
-  }
-  const onTrouble = (reason: string) => health.set(reason)
-  const registration = { api, config, state, log, engineId: setup.engineId, request, onTrouble }
-  let stored = usableCredential(state.credential(), config, setup.engineId, log)
-  while (!signals.leave.aborted) {
-    stored ??= await register(registration, signals.leave)
+  let bootId = randomBytes(16).toString('hex')
+  let stored = usableCredential(setup.stored, config, setup, log)
+  while (!before.aborted) {
+    if (stored === null) {
+      const own = bootId
+      const begun = await untilStored('a registration', () => state.beginRegistration(own), parts, before)
+      if (begun === null) return
+      bootId = begun
+      const request = { ...requestOf(parts), boot, boot_id: bootId, ...about }
+      stored = await register({ ...parts, engineId: setup.engineId, request }, before).catch(error =>
+        endAfterSessions(parts, error, before),
+      )
+    }
     if (stored === null) return
     const current = stored
-    const mayJoinAgain = () => hasNewToken(config, current)
+    const facts = { boot, bootId, about }
+    const mayJoinAgain = () => hasNewToken(config, current, log)
     const membership = new Membership(state, current)
-    const joinAgain = await runMember({ ...parts, setup, api, health, membership, facts, mayJoinAgain })
+    const joinAgain = await runMember({ ...parts, membership, facts, mayJoinAgain }, signal)
     if (!joinAgain) return
     log.warn('the stored credential is refused and another registration token is set: registering anew')
     stored = null
+  }
+}
+
+/** Nobody else would end what an earlier process left running. @throws what made the daemon end */
+async function endAfterSessions(
+  { health, keeper, log }: JoinParts,
+  error: unknown,
+  signal: AbortSignal,
+): Promise<never> {
+  if (error instanceof SettingsError && keeper.ledger.liveCount() > 0) {
+    log.fatal({ error: error.message }, 'the runner ends as soon as the sessions on this host have ended')
+    health.set('control_plane', error.message)
+    await keeper.allEnded(signal)
+  }
+  throw error
+}
+
+function requestOf(
+  parts: JoinParts,
+): Omit<RegisterRequest, 'registration_token' | 'boot' | 'boot_id' | 'version' | 'platform' | 'engine'> {
+  const { config, setup } = parts
+  return {
+    protocol: RUNNER_PROTOCOL,
+    pool_id: config.RUNNER_POOL_ID,
+    name: setup.runnerName,
+    max_concurrency: slotsOf(parts),
+    labels: { ...config.RUNNER_LABELS },
   }
 }
 
@@ -84,24 +133,36 @@ async function joinAndRun(
 function usableCredential(
   stored: StoredCredential | null,
   config: Config,
-  engineId: string,
+  { engine, engineId, runnerName }: Pick<ExecutorSetup, 'engine' | 'engineId' | 'runnerName'>,
   log: Log,
 ): StoredCredential | null {
   if (stored === null) return null
   const differs = [
     stored.control_plane !== config.CONTROL_PLANE_URL.href && 'CONTROL_PLANE_URL',
     stored.pool_id !== config.RUNNER_POOL_ID && 'RUNNER_POOL_ID',
-    stored.name !== config.RUNNER_NAME && 'RUNNER_NAME',
+    stored.name !== runnerName && 'RUNNER_NAME',
     stored.engine_id !== engineId && 'the Docker Engine',
   ].filter(Boolean)
   if (differs.length === 0) return stored
   log.warn({ differs }, 'the stored credential was given for something else, so it is not used; registering')
+  const earlier = installationId(stored.pool_id, stored.name, stored.engine_id)
+  if (engine !== null && earlier !== installationId(config.RUNNER_POOL_ID, runnerName, engineId)) {
+    const find = `docker ps -a --filter label=${LABELS.installation}=${earlier}`
+    const remedy = `to have its sessions ended in time start it once as ${stored.name} again, or remove what is listed by: ${find}`
+    log.error({ earlier_name: stored.name, remedy }, 'containers of the earlier runner are not adopted')
+  }
   return null
 }
 
-function hasNewToken(config: Config, stored: StoredCredential): boolean {
-  const token = readRegistrationToken(config)
-  return token !== null && tokenHash(token) !== stored.token_hash
+/** A token that cannot be read is no other token: the sessions are ended rather than the process. */
+function hasNewToken(config: Config, stored: StoredCredential, log: Log): boolean {
+  try {
+    const token = readRegistrationToken(config)
+    return token !== null && token !== '' && tokenHash(token) !== stored.token_hash
+  } catch (error) {
+    log.warn({ error: reasonOf(error) }, 'there is no other registration token to use')
+    return false
+  }
 }
 
 function platformFacts(): Platform {

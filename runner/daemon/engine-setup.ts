@@ -16,8 +16,8 @@ import { HostExecutor } from '../executors/host/host-executor.ts'
 import { type Log, reasonOf } from '../log.ts'
 import type { Policy } from '../policy.ts'
 import { SettingsError } from '../settings-error.ts'
-import type { StateDirectory } from '../state/state-directory.ts'
-import { installationId } from './runner-identity.ts'
+import type { StateDirectory, StoredCredential } from '../state/state-directory.ts'
+import { installationId, nameFor } from './runner-identity.ts'
 
 const RETRY_CAP_MS = 10_000
 
@@ -25,6 +25,8 @@ export interface ExecutorSetup {
   /** Of the Engine, or of this host where there is none: the credential is good here only. */
   readonly engineId: string
   readonly engine: Engine | null
+  readonly runnerName: string
+  readonly stored: StoredCredential | null
   readonly build: (late: LateFacts) => Executor
 }
 
@@ -50,12 +52,16 @@ export async function setUpExecutor(parts: SetupParts, signal: AbortSignal): Pro
   if (config.RUNNER_EXECUTOR === 'host') {
     log.warn('RUNNER_EXECUTOR is host: jobs run as plain processes of this user, without isolation or limits')
     const build = ({ runIdOf }: LateFacts) => new HostExecutor({ state, policy, clock, ownCommand, runIdOf })
-    return { engineId: hostId(), engine: null, build }
+    const engineId = hostId()
+    const stored = state.credential()
+    return { engineId, engine: null, stored, runnerName: nameFor(config, stored, engineId), build }
   }
   const auth = readRegistryAuth(config.RUNNER_REGISTRY_AUTH_FILE)
   const docker = openEngine(config.DOCKER_HOST)
   const host = await waitForEngine(parts, () => readHostFacts(docker), signal)
   if (host === null) return null
+  const stored = state.credential()
+  const runnerName = nameFor(config, stored, host.engineId)
   const statePath = await hostPathOf(docker, config.RUNNER_STATE_DIR, ownContainerId())
   const build = (late: LateFacts) =>
     new DockerExecutor({
@@ -66,11 +72,12 @@ export async function setUpExecutor(parts: SetupParts, signal: AbortSignal): Pro
       config,
       state,
       hostSessionsPath: join(statePath, 'sessions'),
-      installationId: installationId(config.RUNNER_POOL_ID, config.RUNNER_NAME, host.engineId),
+      installationId: installationId(config.RUNNER_POOL_ID, runnerName, host.engineId),
       clock,
       ...late,
     })
-  return { engineId: host.engineId, engine: { id: host.engineId, version: host.engineVersion }, build }
+  const engine = { id: host.engineId, version: host.engineVersion }
+  return { engineId: host.engineId, engine, stored, runnerName, build }
 }
 
 async function waitForEngine(

@@ -21,14 +21,18 @@ export const HealthFile = z.object({
 })
 export type HealthFile = z.infer<typeof HealthFile>
 
+/** What can be in trouble by itself: the one being well says nothing of the other. */
+export type HealthSubject = 'control_plane' | 'engine' | 'state'
+
 /** The daemon's own view of its health; `reason` says what to look at. */
 export class HealthState {
   readonly #changed = new Latch()
-  #trouble: string | null = 'starting'
+  readonly #troubles = new Map<HealthSubject, string>([['control_plane', 'starting']])
 
-  set(trouble: string | null): void {
-    if (trouble === this.#trouble) return
-    this.#trouble = trouble
+  set(subject: HealthSubject, trouble: string | null): void {
+    if (trouble === (this.#troubles.get(subject) ?? null)) return
+    if (trouble === null) this.#troubles.delete(subject)
+    else this.#troubles.set(subject, trouble)
     this.#changed.raise()
   }
 
@@ -38,7 +42,8 @@ export class HealthState {
   }
 
   read(): { healthy: boolean; reason: string } {
-    return { healthy: this.#trouble === null, reason: this.#trouble ?? 'ok' }
+    const reasons = [...this.#troubles.values()]
+    return { healthy: reasons.length === 0, reason: reasons.join('; ') || 'ok' }
   }
 }
 

@@ -2,28 +2,18 @@ import type { RegisterRequest, SyncResponse } from '../../protocol/runner-api.ts
 import type { ApiClient } from '../api/client.ts'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config.ts'
-import type { Executor } from '../executors/executor.ts'
 import type { Log } from '../log.ts'
-import type { Policy } from '../policy.ts'
 import type { StateDirectory } from '../state/state-directory.ts'
-import { diskLoop } from './disk-loop.ts'
 import { doorbellLoop } from './doorbell-loop.ts'
-import type { ExecutorSetup } from './engine-setup.ts'
 import { type HealthState, measureHost } from './health.ts'
-import { inventoryLoop } from './inventory-loop.ts'
-import { Latch } from './latch.ts'
 import { leavingLoop } from './leaving.ts'
-import { SessionLedger } from './ledger.ts'
 import { idle } from './refusal.ts'
 import { rotationLoop } from './rotation-loop.ts'
 import type { Membership } from './runner-identity.ts'
-import { SessionLoop } from './session-loop.ts'
+import type { SessionKeeper } from './session-keeper.ts'
 import type { StopSignals } from './shutdown.ts'
 import { supervise } from './supervisor.ts'
 import { SyncLoop } from './sync-loop.ts'
-
-/** How long the first sync waits for the first listing; sessions restored must be renewed before their leases end. */
-const FIRST_LOOK_MS = 2_000
 
 /** What this process says of itself in every call. */
 export interface ProcessFacts {
@@ -34,13 +24,12 @@ export interface ProcessFacts {
 
 export interface MemberParts {
   readonly config: Config
-  readonly policy: Policy
   readonly state: StateDirectory
   readonly clock: Clock
   readonly log: Log
   readonly signals: StopSignals
   readonly api: ApiClient
-  readonly setup: ExecutorSetup
+  readonly keeper: SessionKeeper
   readonly membership: Membership
   readonly health: HealthState
   readonly facts: ProcessFacts
@@ -48,25 +37,18 @@ export interface MemberParts {
   readonly mayJoinAgain: () => boolean
 }
 
-export function slotsOf({ config, policy }: Pick<MemberParts, 'config' | 'policy'>): number {
-  return Math.min(config.MAX_CONCURRENCY, policy.max_concurrency ?? config.MAX_CONCURRENCY)
-}
-
 /** The loops of a runner that is in its pool, until the process is told to stop. @returns whether to join again instead */
-export async function runMember(parts: MemberParts): Promise<boolean> {
-  const { api, clock, config, log, membership, setup, signals, state } = parts
-  const ledger = restoreLedger(parts)
-  const runIdOf = (id: string) => ledger.session(id)?.entry?.run_id ?? ''
-  const executor = setup.build({ runnerId: () => membership.identity.runnerId, runIdOf })
-  const doubt = new Latch()
-  const looked = new Latch()
-  const { sessions, sync } = wire(parts, ledger, executor, doubt)
+export async function runMember(parts: MemberParts, outer: AbortSignal): Promise<boolean> {
+  const { api, clock, config, keeper, log, membership, signals } = parts
+  const { ledger, sessions } = keeper
+  const sync = syncLoopOf(parts)
+  keeper.join(membership.identity.runnerId, () => sync.noticeChange())
   const stop = new AbortController()
   const silence = new AbortController()
   let joinAgain = false
   const syncing = async (signal: AbortSignal) => {
     // Otherwise the first thing it said would be that it takes no work, which is about to be untrue.
-    await looked.wait(FIRST_LOOK_MS, signal)
+    await keeper.firstLook(signal)
     const refused = await sync.run(AbortSignal.any([signal, silence.signal]))
     if (refused === null) return
     silence.abort()
@@ -77,7 +59,7 @@ export async function runMember(parts: MemberParts): Promise<boolean> {
     }
     ledger.halt(`the control plane refused this process: ${refused.code}`, clock.now())
     sessions.wake()
-    parts.health.set(`${refused.code}: ${refused.detail}`)
+    parts.health.set('control_plane', `${refused.code}: ${refused.detail}`)
     await idle(refused, log, signal)
   }
   const leaving = async (signal: AbortSignal) => {
@@ -87,74 +69,35 @@ export async function runMember(parts: MemberParts): Promise<boolean> {
     stop.abort()
   }
   const whileHeard = (signal: AbortSignal) => AbortSignal.any([signal, silence.signal])
-  const observe: SessionLoop['observe'] = seen => {
-    sessions.observe(seen)
-    looked.raise()
-  }
-  const disk = {
-    ledger,
-    clock,
-    limitMb: config.RUNNER_SESSION_DISK_MB,
-    folderOf: (id: string) => state.sessionFolder(id),
-    onChange: () => sessions.wake(),
-  }
   await supervise(
     [
-      signal => sessions.run(signal),
-      signal => inventoryLoop({ executor, clock, log, doubt, observe }, signal),
       syncing,
       signal => doorbellLoop({ config, membership, log, onRing: () => sync.ring() }, whileHeard(signal)),
       signal => rotationLoop(api, membership, log, whileHeard(signal)),
-      signal => diskLoop(disk, signal),
       leaving,
     ],
-    stop.signal,
+    AbortSignal.any([stop.signal, outer]),
   )
   return joinAgain
 }
 
-/** Each loop tells the other what it has learnt, and neither waits for it. */
-function wire(
-  { api, clock, config, facts, health, log, membership, state }: MemberParts,
-  ledger: SessionLedger,
-  executor: Executor,
-  doubt: Latch,
-): { sessions: SessionLoop; sync: SyncLoop } {
-  const sync = new SyncLoop({
+function syncLoopOf(parts: MemberParts): SyncLoop {
+  const { api, clock, config, facts, health, keeper, log, membership, state } = parts
+  return new SyncLoop({
     api,
     membership,
-    ledger,
+    ledger: keeper.ledger,
     state,
     clock,
     log,
     ...facts,
     health: () => measureHost(config.RUNNER_STATE_DIR, config.RUNNER_MIN_DISK_MB),
     onApplied: reply => {
-      health.set(null)
+      health.set('control_plane', null)
       logReply(log, reply)
-      sessions.wake()
+      keeper.sessions.wake()
     },
-    onFailure: reason => health.set(reason),
-  })
-  const onChange = () => sync.noticeChange()
-  const onDoubt = () => doubt.raise()
-  const sessions = new SessionLoop({ ledger, executor, state, clock, log, onChange, onDoubt })
-  return { sessions, sync }
-}
-
-function restoreLedger({ config, state, log, policy }: MemberParts): SessionLedger {
-  const { entries, unreadable } = state.journal.restore()
-  if (unreadable.length > 0) {
-    log.error({ files: unreadable }, 'journal entries cannot be read; their containers are still found')
-  }
-  for (const { session_id, run_id, step } of entries) {
-    log.info({ session_id, run_id, step }, 'found in the journal')
-  }
-  return new SessionLedger({
-    slotsMax: slotsOf({ config, policy }),
-    stopGraceMs: config.RUNNER_STOP_GRACE_SECONDS * 1000,
-    restored: entries,
-    lastSync: state.lastSync(),
+    onFailure: reason => health.set('control_plane', reason),
   })
 }
 

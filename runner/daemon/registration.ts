@@ -6,14 +6,18 @@ import { explain } from '../api/classify.ts'
 import type { ApiClient, ApiFailure } from '../api/client.ts'
 import { jittered, sleep } from '../clock.ts'
 import { type Config, readRegistrationToken } from '../config.ts'
-import type { Log } from '../log.ts'
+import { type Log, reasonOf } from '../log.ts'
 import { SettingsError } from '../settings-error.ts'
 import type { StateDirectory, StoredCredential } from '../state/state-directory.ts'
+import type { HealthState } from './health.ts'
+import { untilStored } from './storing.ts'
 
 /** A name is free again once its holder is offline, which takes 45 s at least. */
 const NAME_TAKEN_CAP_MS = 30_000
 /** What only an operator can mend is looked at again now and then, because he may mend it on the other side. */
 const OPERATOR_RETRY_MS = 300_000
+/** Looking at a file costs nothing. */
+const TOKEN_FILE_CAP_MS = 10_000
 
 /** What to do about a refusal that does not pass by itself. */
 const REMEDIES: Partial<Record<ErrorCode, string>> = {
@@ -36,37 +40,60 @@ export interface RegistrationParts {
   readonly log: Log
   readonly engineId: string
   readonly request: Omit<RegisterRequest, 'registration_token'>
-  /** Shown by the health check while it lasts. */
-  readonly onTrouble: (reason: string) => void
+  /** Shows what is in the way while it lasts. */
+  readonly health: HealthState
 }
 
 /**
  * Registers, however long it takes. The request is the same each time, so a repeat after a lost reply is the same
  * registration. @returns null on abort
- * @throws SettingsError when there is no token to register with
+ * @throws SettingsError when no token is configured
  */
 export async function register(
   parts: RegistrationParts,
   signal: AbortSignal,
 ): Promise<StoredCredential | null> {
-  const { api, config, log, onTrouble } = parts
+  const { api, config, health, log, request, state } = parts
   for (let failures = 1; !signal.aborted; failures++) {
-    const token = readRegistrationToken(config)
-    if (token === null || token === '') {
-      throw new SettingsError('REGISTRATION_TOKEN: is required, because this runner has no credential yet')
-    }
-    const result = await api.register({ ...parts.request, registration_token: token }, signal)
+    const token = await readableToken(parts, failures, signal)
+    if (token === null) continue
+    const result = await api.register({ ...request, registration_token: token }, signal)
     if (signal.aborted) return null
     if (result.ok) {
       const { runner_id, credential } = result.value
       const stored = storedCredential(parts, token, runner_id, credential)
-      await parts.state.storeCredential(stored)
-      log.info({ runner_id, pool_id: config.RUNNER_POOL_ID, name: config.RUNNER_NAME }, 'registered')
+      const store = () => state.storeCredential(stored)
+      if ((await untilStored('the credential', store, parts, signal)) === null) return null
+      log.info({ runner_id, pool_id: config.RUNNER_POOL_ID, name: request.name }, 'registered')
       return stored
     }
-    onTrouble(`registration failed: ${explain(result.failure)}`)
-    await sleep(complain(log, config, result.failure, failures), signal)
+    health.set('control_plane', `registration failed: ${explain(result.failure)}`)
+    await sleep(complain(parts, result.failure, failures), signal)
   }
+  return null
+}
+
+/** A file that is not there yet, or not readable yet, is waited for. @returns null after such a wait */
+async function readableToken(
+  { config, health, log }: RegistrationParts,
+  failures: number,
+  signal: AbortSignal,
+): Promise<string | null> {
+  let trouble = `REGISTRATION_TOKEN_FILE: ${config.REGISTRATION_TOKEN_FILE} is empty`
+  try {
+    const token = readRegistrationToken(config)
+    if (token === null) {
+      throw new SettingsError('REGISTRATION_TOKEN: is required, because this runner has no credential yet')
+    }
+    if (token !== '') return token
+  } catch (error) {
+    if (config.REGISTRATION_TOKEN_FILE === null) throw error
+    trouble = reasonOf(error)
+  }
+  const remedy = 'put the registration token into that file, readable for this user'
+  log.error({ error: trouble, remedy }, 'there is no registration token to register with; looking again')
+  health.set('control_plane', trouble)
+  await sleep(backoffMs(failures, 500, Math.random, TOKEN_FILE_CAP_MS), signal)
   return null
 }
 
@@ -75,7 +102,11 @@ export function tokenHash(token: string | null): string | null {
 }
 
 /** @returns how long to wait before the next attempt */
-function complain(log: Log, config: Config, failure: ApiFailure, failures: number): number {
+function complain(
+  { config, log, request }: RegistrationParts,
+  failure: ApiFailure,
+  failures: number,
+): number {
   const error = explain(failure)
   const about = { error, control_plane: config.CONTROL_PLANE_URL.href, pool_id: config.RUNNER_POOL_ID }
   const code = failure.kind === 'refused' ? failure.problem.code : null
@@ -92,14 +123,14 @@ function complain(log: Log, config: Config, failure: ApiFailure, failures: numbe
   const taken = code === 'runner_name_taken'
   const pauseMs = backoffMs(failures, retryAfterMs, Math.random, taken ? NAME_TAKEN_CAP_MS : undefined)
   const hint = taken
-    ? `another runner named ${config.RUNNER_NAME} is online; if it is gone its name is free in under a minute, otherwise set another RUNNER_NAME`
+    ? `another runner named ${request.name} is online; if it is gone its name is free in under a minute, otherwise set another RUNNER_NAME`
     : undefined
   log.warn({ ...about, code, hint, retry_in_ms: Math.round(pauseMs) }, 'registration failed; trying again')
   return pauseMs
 }
 
 function storedCredential(
-  { config, engineId }: RegistrationParts,
+  { config, engineId, request }: RegistrationParts,
   token: string,
   runnerId: string,
   credential: string,
@@ -108,7 +139,7 @@ function storedCredential(
     control_plane: config.CONTROL_PLANE_URL.href,
     pool_id: config.RUNNER_POOL_ID,
     runner_id: runnerId,
-    name: config.RUNNER_NAME,
+    name: request.name,
     engine_id: engineId,
     credential,
     token_hash: tokenHash(token),

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { RunnerIdentity } from '../api/client.ts'
+import type { Config } from '../config.ts'
 import type { StateDirectory, StoredCredential } from '../state/state-directory.ts'
 
 /** Who this runner is to the control plane; the credential in it changes when it is rotated. */
@@ -27,6 +28,19 @@ export class Membership {
     await this.#state.storeCredential(renewed)
     this.#stored = renewed
   }
+}
+
+/**
+ * A host's name is another in every container, so a runner that was given no name keeps the one it has registered
+ * with: its containers are known by it.
+ */
+export function nameFor(
+  config: Pick<Config, 'RUNNER_NAME' | 'RUNNER_NAME_IS_DEFAULT' | 'RUNNER_POOL_ID'>,
+  stored: StoredCredential | null,
+  engineId: string,
+): string {
+  const isSame = stored?.pool_id === config.RUNNER_POOL_ID && stored.engine_id === engineId
+  return config.RUNNER_NAME_IS_DEFAULT && isSame ? stored.name : config.RUNNER_NAME
 }
 
 /**

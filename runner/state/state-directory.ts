@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import { chmodSync, mkdirSync } from 'node:fs'
 import { chmod, lstat, mkdir, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -7,7 +7,7 @@ import { kernelBootId } from '../clock.ts'
 import type { LastSync } from '../daemon/ledger-types.ts'
 import { reasonOf } from '../log.ts'
 import { SettingsError } from '../settings-error.ts'
-import { readJsonFile, removeDrafts, writeFileAtomic } from './files.ts'
+import { readJsonFile, removeDrafts, syncDirectory, writeFileAtomic } from './files.ts'
 import { Journal } from './journal.ts'
 import { lockStateDirectory, type StateLock } from './lock.ts'
 
@@ -16,7 +16,8 @@ const PRIVATE_DIRECTORY = 0o700
 const SHARED_DIRECTORY = 0o777
 
 const BootFile = z.object({ boot: z.number().int().min(0) })
-const RegistrationFile = z.object({ boot_id: z.string() })
+/** `instead_of`: hash of the credential that lay there when it was begun; another one now means that it is done. */
+const RegistrationFile = z.object({ boot_id: z.string(), instead_of: z.string().nullable().default(null) })
 const LastSyncFile = z.object({ kernel: z.string(), sent_at_ms: z.number(), lease_ttl_ms: z.number() })
 const CredentialFile = z.object({
   control_plane: z.string(),
@@ -55,7 +56,7 @@ export class StateDirectory {
       const hint = 'mount a directory there that this user may write'
       throw new SettingsError(`RUNNER_STATE_DIR: ${path} cannot be used (${reasonOf(error)}); ${hint}`)
     }
-    const lock = await lockStateDirectory(path)
+    const lock = await lockOrExplain(path)
     for (const directory of [path, join(path, 'journal')]) await removeDrafts(directory)
     return new StateDirectory(path, lock)
   }
@@ -79,12 +80,15 @@ export class StateDirectory {
     return boot
   }
 
-  /** The id a registration is repeated under until its credential is stored, also by a later process. */
-  async bootId(): Promise<string> {
+  /**
+   * To be called before each registration. It is repeated under one id until its credential is stored, also by a
+   * later process. @param bootId this process's own @returns the id to register and to go on under, on disk
+   */
+  async beginRegistration(bootId: string): Promise<string> {
+    const insteadOf = hashOf(this.credential())
     const pending = readJsonFile(join(this.#path, 'registration.json'), RegistrationFile)
-    if (pending !== null) return pending.boot_id
-    const bootId = randomBytes(16).toString('hex')
-    if (this.credential() === null) await this.#write('registration.json', { boot_id: bootId }, true)
+    if (pending !== null && pending.instead_of === insteadOf) return pending.boot_id
+    await this.#write('registration.json', { boot_id: bootId, instead_of: insteadOf }, true)
     return bootId
   }
 
@@ -95,6 +99,7 @@ export class StateDirectory {
   async storeCredential(credential: StoredCredential): Promise<void> {
     await this.#write('credential.json', credential, true)
     await rm(join(this.#path, 'registration.json'), { force: true })
+    await syncDirectory(this.#path)
   }
 
   /** Not synced to disk: after a crash of the machine no container runs and the time means nothing. */
@@ -136,6 +141,20 @@ export class StateDirectory {
   #write(name: string, value: unknown, durable: boolean): Promise<void> {
     return writeFileAtomic(join(this.#path, name), `${JSON.stringify(value)}\n`, durable)
   }
+}
+
+async function lockOrExplain(path: string): Promise<StateLock> {
+  try {
+    return await lockStateDirectory(path)
+  } catch (error) {
+    if (error instanceof SettingsError) throw error
+    const hint = 'free space there, or mend its permissions'
+    throw new SettingsError(`RUNNER_STATE_DIR: ${path} cannot be locked (${reasonOf(error)}); ${hint}`)
+  }
+}
+
+function hashOf(stored: StoredCredential | null): string | null {
+  return stored === null ? null : createHash('sha256').update(stored.credential).digest('hex')
 }
 
 async function openDirectories(path: string): Promise<void> {

@@ -103,6 +103,11 @@ export class FakeControlPlane {
     this.ring()
   }
 
+  /** As with another token: the one use of this pool's is given back. */
+  allowAnotherRegistration(): void {
+    this.#uses = 0
+  }
+
   ring(): void {
     for (const ws of this.#doorbells) ws.send(DOORBELL.ring)
   }

@@ -1,0 +1,113 @@
+import type { Clock } from '../clock.ts'
+import { sleep } from '../clock.ts'
+import type { Config } from '../config.ts'
+import type { Log } from '../log.ts'
+import type { Policy } from '../policy.ts'
+import type { StateDirectory } from '../state/state-directory.ts'
+import { diskLoop } from './disk-loop.ts'
+import type { ExecutorSetup } from './engine-setup.ts'
+import type { HealthState } from './health.ts'
+import { inventoryLoop } from './inventory-loop.ts'
+import { Latch } from './latch.ts'
+import { SessionLedger } from './ledger.ts'
+import type { Observation } from './ledger-types.ts'
+import { SessionLoop } from './session-loop.ts'
+import { supervise } from './supervisor.ts'
+
+/** How long the first sync waits for the first listing; sessions restored must be renewed before their leases end. */
+const FIRST_LOOK_MS = 2_000
+const POLL_MS = 200
+
+export interface SessionKeeperParts {
+  readonly config: Config
+  readonly policy: Policy
+  readonly state: StateDirectory
+  readonly clock: Clock
+  readonly log: Log
+  readonly health: HealthState
+  readonly setup: ExecutorSetup
+}
+
+export function slotsOf({ config, policy }: Pick<SessionKeeperParts, 'config' | 'policy'>): number {
+  return Math.min(config.MAX_CONCURRENCY, policy.max_concurrency ?? config.MAX_CONCURRENCY)
+}
+
+/**
+ * The sessions of this host from the first moment on: what an earlier process left running has deadlines, and they
+ * are kept whether or not the runner ever gets into its pool again.
+ */
+export class SessionKeeper {
+  readonly ledger: SessionLedger
+  readonly sessions: SessionLoop
+  readonly #loops: readonly ((signal: AbortSignal) => Promise<void>)[]
+  readonly #looked = new Latch()
+  #runnerId = ''
+  #onChange: () => void = () => undefined
+
+  constructor(parts: SessionKeeperParts) {
+    const { clock, config, health, log, setup, state } = parts
+    const ledger = restoreLedger(parts)
+    const runIdOf = (id: string) => ledger.session(id)?.entry?.run_id ?? ''
+    const executor = setup.build({ runnerId: () => this.#runnerId, runIdOf })
+    const doubt = new Latch()
+    const onChange = () => this.#onChange()
+    const onDoubt = () => doubt.raise()
+    const sessions = new SessionLoop({ ledger, executor, state, clock, log, onChange, onDoubt })
+    const observe = (seen: Observation) => {
+      if (seen.type === 'listing') health.set('engine', null)
+      if (seen.type === 'listing_failed') health.set('engine', 'the sessions on this host cannot be listed')
+      sessions.observe(seen)
+      this.#looked.raise()
+    }
+    const disk = {
+      ledger,
+      clock,
+      limitMb: config.RUNNER_SESSION_DISK_MB,
+      folderOf: (id: string) => state.sessionFolder(id),
+      onChange: () => sessions.wake(),
+    }
+    this.ledger = ledger
+    this.sessions = sessions
+    this.#loops = [
+      signal => sessions.run(signal),
+      signal => inventoryLoop({ executor, clock, log, doubt, observe }, signal),
+      signal => diskLoop(disk, signal),
+    ]
+  }
+
+  /** @param onChange called when something that a sync would say may have changed */
+  join(runnerId: string, onChange: () => void): void {
+    this.#runnerId = runnerId
+    this.#onChange = onChange
+  }
+
+  /** Resolves once what exists was looked at, or when the first sync can wait no longer. */
+  async firstLook(signal: AbortSignal): Promise<void> {
+    await this.#looked.wait(FIRST_LOOK_MS, signal)
+  }
+
+  /** Resolves when nothing runs any more that would have to be ended. */
+  async allEnded(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted && this.ledger.liveCount() > 0) await sleep(POLL_MS, signal)
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    await supervise(this.#loops, signal)
+  }
+}
+
+function restoreLedger({ config, state, log, policy }: SessionKeeperParts): SessionLedger {
+  const { entries, unreadable } = state.journal.restore()
+  if (unreadable.length > 0) {
+    log.error({ files: unreadable }, 'journal entries cannot be read; their containers are still found')
+  }
+  for (const { session_id, run_id, step } of entries) {
+    log.info({ session_id, run_id, step }, 'found in the journal')
+  }
+  return new SessionLedger({
+    slotsMax: slotsOf({ config, policy }),
+    stopGraceMs: config.RUNNER_STOP_GRACE_SECONDS * 1000,
+    restored: entries,
+    lastSync: state.lastSync(),
+  })
+}
