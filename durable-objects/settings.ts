@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { Slug } from '../protocol/admin-api.ts'
 import { ImageReference } from '../protocol/image-reference.ts'
 
 /**
@@ -9,16 +10,22 @@ const Flag = z
   .enum(['true', 'false', '1', '0'], 'expected true or false')
   .transform(text => text === 'true' || text === '1')
 
-function seconds(min: number, max: number, initial: number) {
+function whole(unit: 'seconds' | 'days', min: number, max: number, initial: number) {
+  const expected = `expected whole ${unit} from ${min} to ${max}`
   return z
     .string()
-    .regex(/^[0-9]+$/, `expected whole seconds from ${min} to ${max}`)
+    .regex(/^[0-9]+$/, expected)
     .transform(Number)
-    .refine(value => value >= min && value <= max, `expected whole seconds from ${min} to ${max}`)
+    .refine(value => value >= min && value <= max, expected)
     .default(initial)
 }
 
-const List = z
+function seconds(min: number, max: number, initial: number) {
+  return whole('seconds', min, max, initial)
+}
+
+/** An entry that is no slug can match no tenant and would lock everyone out. */
+const Slugs = z
   .string()
   .transform(text =>
     text
@@ -26,22 +33,24 @@ const List = z
       .map(entry => entry.trim())
       .filter(entry => entry !== ''),
   )
+  .refine(
+    entries => entries.every(entry => Slug.safeParse(entry).success),
+    'expected tenant slugs with commas between them',
+  )
   .default([])
-
-const Days = seconds(1, 3650, 90)
 
 const SettingsSchema = z.object({
   Features__SelfHostedRunnersEnabled: Flag.default(false),
   Features__SelfHostedRelayEnabled: Flag.default(false),
-  SelfHosted__EnabledTenants: List,
-  SelfHosted__RelayEnabledTenants: List,
+  SelfHosted__EnabledTenants: Slugs,
+  SelfHosted__RelayEnabledTenants: Slugs,
   Docker__DefaultImage: ImageReference.optional(),
   SelfHosted__LeaseTtlSeconds: seconds(5, 3600, 45),
   SelfHosted__LeaseGraceSeconds: seconds(1, 300, 15),
   SelfHosted__OfferTtlSeconds: seconds(2, 600, 20),
   SelfHosted__HandoverSeconds: seconds(1, 86_400, 300),
   SelfHosted__SyncIdleSeconds: seconds(1, 300, 5),
-  SelfHosted__HistoryRetentionDays: Days,
+  SelfHosted__HistoryRetentionDays: whole('days', 1, 3650, 90),
   RateLimits__Enabled: Flag.default(true),
   OPERATOR_KEY: z.string().min(16, 'expected at least 16 characters').optional(),
 })

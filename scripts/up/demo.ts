@@ -26,6 +26,10 @@ const NAME = 'demo'
 export function operatorKey(file: string, given: string | undefined): string {
   const known = readKeys(file)
   const key = given ?? known?.operator_key ?? randomBytes(24).toString('base64url')
+  // Not stored unless it will do: what is stored is used by every later start.
+  if (!Keys.shape.operator_key.safeParse(key).success) {
+    throw new Error('OPERATOR_KEY: expected at least 16 characters')
+  }
   writeKeys(file, { ...known, operator_key: key })
   return key
 }

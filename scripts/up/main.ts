@@ -25,7 +25,7 @@ const POLL_MS = 250
 const EXPLAIN_AFTER_MS = 15_000
 const SAMPLE_COMMAND = ['node', '-e', 'console.log("Hello from a Certyn session, Node " + process.version)']
 
-const { values: flags } = parseArgs({ options: { once: { type: 'boolean' }, port: { type: 'string' } } })
+const flags = parseFlags()
 const children: Child[] = []
 const interrupted = Promise.withResolvers<never>()
 // Nobody may be waiting at the moment a signal comes.
@@ -36,6 +36,18 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
 
 class Interrupted extends Error {}
 
+function parseFlags(): { once?: boolean; port?: string } {
+  try {
+    const { values } = parseArgs({ options: { once: { type: 'boolean' }, port: { type: 'string' } } })
+    if (/^\d{1,5}$/.test(values.port ?? '0') && Number(values.port ?? 0) <= 65_535) return values
+    console.error('npm run up: --port: expected 0 to 65535')
+  } catch (error) {
+    console.error(`npm run up: ${error instanceof Error ? error.message : String(error)}`)
+  }
+  console.error('Usage: npm run up [-- [--once] [--port 8787]]')
+  process.exit(2)
+}
+
 process.exitCode = await main()
 process.exit()
 
@@ -44,7 +56,10 @@ async function main(): Promise<number> {
     await Promise.race([up(), interrupted.promise])
     return 0
   } catch (error) {
-    if (error instanceof Interrupted) return flags.once ? 130 : 0
+    if (error instanceof Interrupted) {
+      console.log('\nStopping. Sessions that still run are left to the next `npm run up`.')
+      return flags.once ? 130 : 0
+    }
     console.error(`\nnpm run up: ${error instanceof Error ? error.message : String(error)}`)
     return 1
   } finally {
@@ -127,12 +142,13 @@ function useHost(why: string): ChosenExecutor {
 async function startRunner(origin: string, demo: Demo, executor: ChosenExecutor): Promise<Child> {
   console.log('Starting a runner ...')
   const token = await registrationToken(demo)
+  const { DOCKER_HOST: _, ...environment } = process.env
   const child = startChild({
     name: 'runner',
     program: 'runner/main.ts',
     args: [],
     env: {
-      ...process.env,
+      ...environment,
       CONTROL_PLANE_URL: origin,
       RUNNER_POOL_ID: demo.poolId,
       REGISTRATION_TOKEN: token,

@@ -32,6 +32,8 @@ describe('settings', () => {
     ['SelfHosted__OfferTtlSeconds', '601'],
     ['SelfHosted__SyncIdleSeconds', '-1'],
     ['Features__SelfHostedRunnersEnabled', 'yes'],
+    ['SelfHosted__EnabledTenants', 'acme,Acme Corp'],
+    ['SelfHosted__HistoryRetentionDays', '0'],
     ['Docker__DefaultImage', 'not an image'],
     ['OPERATOR_KEY', 'short'],
   ])('%s=%s is refused by name, without the value', (name, value) => {
