@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { mintId } from '../../worker/ids.ts'
+import { originOf } from '../../worker/runners/docker-run.ts'
 import { BINDINGS, call, outcome, problemOf } from './client.ts'
 import {
   makeEnvironment,
@@ -66,7 +67,7 @@ describe('the way of a run', () => {
     await makePool(tenant)
     const environmentId = await makeEnvironment(tenant, await makePool(tenant))
     const runId = await makeRun(tenant, environmentId)
-    await BINDINGS.DB.prepare('DELETE FROM runs WHERE id = ?').bind(runId).run()
+    await BINDINGS.DB.prepare("UPDATE runs SET version = 0, document = '{}' WHERE id = ?").bind(runId).run()
     expect(ok(await call('GET', `/api/v1/runs/${runId}`, { key: tenant.keys.viewer })).body.id).toBe(runId)
     const other = await makeTenant()
     await makePool(other)
@@ -199,6 +200,13 @@ describe('a registration token', () => {
   -e RUNNER_NAME=runner-east-1 \\
   -e MAX_CONCURRENCY=2 \\
   docker.io/certyn/runner:v0.1.0`)
+  })
+
+  it('names the address that the caller used, also behind a proxy that ends TLS', () => {
+    const behind = (proto: string) =>
+      originOf(new Request('http://runners.example/x', { headers: { 'x-forwarded-proto': proto } }))
+    expect(behind('https')).toBe('https://runners.example')
+    expect(behind('gopher')).toBe('http://runners.example')
   })
 
   it('is listed with its uses and online runners, never with its secret', async () => {

@@ -17,7 +17,7 @@ import { idPageQuery, pageOfRows } from '../http/paging.ts'
 import { created, done, NO_CONTENT } from '../http/reply.ts'
 import { defineRoute } from '../http/route.ts'
 import { mintId } from '../ids.ts'
-import { dockerRun } from '../runners/docker-run.ts'
+import { dockerRun, originOf } from '../runners/docker-run.ts'
 
 const PoolPath = z.object({ pool_id: PoolId })
 
@@ -60,7 +60,7 @@ export const registrationTokenRoutes = [
           secret,
           expires_at: timestamp(token.expiresAt),
           max_uses: token.maxUses,
-          docker_run: dockerRun(call.url.origin, pool_id, secret),
+          docker_run: dockerRun(originOf(call.request), pool_id, secret),
         }),
       )
     },

@@ -16,3 +16,10 @@ export function dockerRun(origin: string, poolId: string, registrationToken: str
     `docker.io/certyn/runner:v${VERSION}`,
   ].join(' \\\n  ')
 }
+
+/** The address the caller used: behind a proxy that ends TLS, the Worker itself is asked over plain HTTP. */
+export function originOf(request: Request): string {
+  const url = new URL(request.url)
+  if (request.headers.get('x-forwarded-proto') === 'https') url.protocol = 'https:'
+  return url.origin
+}
