@@ -1,22 +1,35 @@
 import { logLine } from '../durable-objects/log.ts'
 import type { Settings } from '../durable-objects/settings.ts'
 import type { Directory } from './directory/database.ts'
-import { deleteAuditEventsBefore, deleteRunsBefore } from './directory/retention.ts'
+import {
+  deleteAnnouncedRunsBefore,
+  deleteAuditEventsBefore,
+  deleteRunsBefore,
+} from './directory/retention.ts'
 import { firstIdAt } from './ids.ts'
 
 /** Small enough for one D1 statement, and a sweep is bounded so that the next one goes on where it ended. */
 const BATCH_ROWS = 500
 const BATCHES_PER_SWEEP = 100
 const DAY_MS = 24 * 60 * 60 * 1000
+/** The outbox brings a run's snapshot within minutes; an announcement this old is of a run no object took. */
+const ANNOUNCED_KEPT_MS = DAY_MS
 
-/** Deletes ended runs, their events and audit events that are older than the history is kept. */
+/** Deletes ended runs, their events and audit events older than the history is kept, and what led to no run. */
 export async function sweepHistory(directory: Directory, settings: Settings, now: number): Promise<void> {
   const cutoff = now - settings.SelfHosted__HistoryRetentionDays * DAY_MS
   const deletedRuns = await inBatches(limit => deleteRunsBefore(directory, firstIdAt('run', cutoff), limit))
   const deletedEvents = await inBatches(limit =>
     deleteAuditEventsBefore(directory, firstIdAt('auditEvent', cutoff), limit),
   )
-  logLine('info', 'history_swept', { runs: deletedRuns, audit_events: deletedEvents })
+  const deletedAnnounced = await inBatches(limit =>
+    deleteAnnouncedRunsBefore(directory, firstIdAt('run', now - ANNOUNCED_KEPT_MS), limit),
+  )
+  logLine('info', 'history_swept', {
+    runs: deletedRuns,
+    announced: deletedAnnounced,
+    audit_events: deletedEvents,
+  })
 }
 
 async function inBatches(deleteSome: (limit: number) => Promise<number>): Promise<number> {

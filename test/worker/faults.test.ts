@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { type Answer, type Ask, BINDINGS, call, outcome } from './client.ts'
-import { failingD1, randomFrom } from './failing-d1.ts'
+import { failingD1, failingOnce, randomFrom } from './failing-d1.ts'
 import {
   makeEnvironment,
   makePool,
@@ -82,6 +82,45 @@ describe('while one in five writes to D1 fails', () => {
     const bare = await makePool(tenant)
     expect([204, 'not_found']).toContain(outcome(await untilAnswered('DELETE', `/api/v1/pools/${bare}`, ask)))
     expect(outcome(await call('GET', `/api/v1/pools/${bare}`, { key: tenant.keys.admin }))).toBe('not_found')
+  })
+})
+
+describe('a run', () => {
+  it('that was acknowledged is found in its pool alone while its copy in D1 is missing', async () => {
+    const tenant = await makeTenant()
+    const pools = [await makePool(tenant), await makePool(tenant), await makePool(tenant)]
+    const [poolId = ''] = pools
+    const path = `/api/v1/environments/${await makeEnvironment(tenant, poolId)}/runs`
+    const env = { DB: failingOnce(BINDINGS.DB, 'runs', false) }
+    const { id } = ok(await call('POST', path, { key: tenant.keys.member, env })).body
+
+    const asked: string[] = []
+    const watched = {
+      getByName: (name: string) => {
+        asked.push(name)
+        return BINDINGS.RUNNER_POOL.getByName(name)
+      },
+    }
+    const read = { key: tenant.keys.viewer, env: { RUNNER_POOL: watched } }
+    expect(ok(await call('GET', `/api/v1/runs/${id}`, read)).body).toMatchObject({ id, status: 'queued' })
+    expect(asked).toEqual([poolId])
+    const stranger = await makeTenant()
+    const foreign = await call('GET', `/api/v1/runs/${id}`, { key: stranger.keys.viewer })
+    expect(outcome(foreign)).toBe('not_found')
+  })
+
+  it('that no object took is neither listed nor found', async () => {
+    const tenant = await makeTenant()
+    const path = `/api/v1/environments/${await makeEnvironment(tenant, await makePool(tenant))}/runs`
+    const env = { RUNNER_POOL: { getByName: () => BROKEN } }
+    expect(outcome(await call('POST', path, { key: tenant.keys.member, env }))).toBe('overloaded')
+    const announced = await BINDINGS.DB.prepare('SELECT id, version FROM runs WHERE tenant_id = ?')
+      .bind(tenant.id)
+      .all()
+    expect(announced.results).toMatchObject([{ version: 0 }])
+    const id = announced.results[0]?.id
+    expect(outcome(await call('GET', `/api/v1/runs/${id}`, { key: tenant.keys.viewer }))).toBe('not_found')
+    expect(ok(await call('GET', '/api/v1/runs', { key: tenant.keys.viewer })).body.items).toEqual([])
   })
 })
 

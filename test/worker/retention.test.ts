@@ -6,7 +6,8 @@ import type { Run, RunStatus } from '../../protocol/run.ts'
 import { timestamp } from '../../protocol/text.ts'
 import { insertAuditEvents } from '../../worker/directory/audit-events.ts'
 import { openDirectory } from '../../worker/directory/database.ts'
-import { firstIdAt, mintedAt } from '../../worker/ids.ts'
+import { announceRun } from '../../worker/directory/run-history.ts'
+import { firstIdAt, mintId } from '../../worker/ids.ts'
 import worker from '../../worker/index.ts'
 
 const DAY_MS = 86_400_000
@@ -76,8 +77,24 @@ test('the daily sweep deletes ended runs, their events and audit events once the
   expect(await ids('audit_events', 'id')).toEqual([youngAudit.id])
 })
 
+test('the daily sweep deletes what was announced a day ago and never became a run', async () => {
+  const directory = openDirectory(env.DB)
+  const place = { poolId: 'pol_1', environmentId: 'env_1' }
+  const [stale, fresh, taken] = [25, 23, 26].map(hours => runAt(NOW - hours * 3_600_000, 'queued'))
+  if (!stale || !fresh || !taken) throw new Error('three runs were expected')
+  for (const { id } of [stale, fresh, taken]) await announceRun(directory, 'ten_2', { id, ...place })
+  await projectRuns(env.DB, [{ tenantId: 'ten_2', version: 1, run: taken, events: [] }])
+
+  const controller = createScheduledController({ scheduledTime: new Date(NOW) })
+  await worker.scheduled(controller, env as never)
+
+  const left = await env.DB.prepare("SELECT id FROM runs WHERE tenant_id = 'ten_2' ORDER BY id").all()
+  expect(left.results.map(row => row.id)).toEqual([taken.id, fresh.id])
+})
+
 test('the least id of a time sorts before every id made from then on', () => {
   const id = firstIdAt('run', NOW)
-  expect(mintedAt(id)).toBe(NOW)
+  expect(id < firstIdAt('run', NOW + 1)).toBe(true)
+  expect(firstIdAt('run', Date.now()) <= mintId('run')).toBe(true)
   expect(firstIdAt('run', NOW - 1) < id).toBe(true)
 })

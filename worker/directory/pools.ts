@@ -54,11 +54,6 @@ export async function listPools(
     .limit(page.limit + 1)
 }
 
-export async function listPoolIds(directory: Directory, tenantId: string): Promise<string[]> {
-  const rows = await directory.select({ id: pools.id }).from(pools).where(eq(pools.tenantId, tenantId))
-  return rows.map(row => row.id)
-}
-
 export async function updatePool(
   directory: Directory,
   tenantId: string,

@@ -1,7 +1,8 @@
-import { and, inArray, lt } from 'drizzle-orm'
+import { and, eq, inArray, lt } from 'drizzle-orm'
 import { runEvents, runs } from '../../durable-objects/runner-pool/history.ts'
 import { TERMINAL_STATUSES } from '../../protocol/run.ts'
 import type { Directory } from './database.ts'
+import { ANNOUNCED } from './run-history.ts'
 import { auditEvents } from './schema.ts'
 
 /** Deletions of what has been kept long enough, across tenants. Each call deletes at most `limit` of its things. */
@@ -18,6 +19,22 @@ export async function deleteRunsBefore(directory: Directory, before: string, lim
     directory.delete(runEvents).where(inArray(runEvents.runId, old)),
     directory.delete(runs).where(inArray(runs.id, old)).returning({ id: runs.id }),
   ])
+  return deleted.length
+}
+
+/** Runs that were announced and of which no snapshot has come since. @returns how many went */
+export async function deleteAnnouncedRunsBefore(
+  directory: Directory,
+  before: string,
+  limit: number,
+): Promise<number> {
+  const old = directory
+    .select({ id: runs.id })
+    .from(runs)
+    .where(and(lt(runs.id, before), eq(runs.version, ANNOUNCED)))
+    .orderBy(runs.id)
+    .limit(limit)
+  const deleted = await directory.delete(runs).where(inArray(runs.id, old)).returning({ id: runs.id })
   return deleted.length
 }
 

@@ -4,20 +4,48 @@ import { Run, RunEvent, type RunStatus } from '../../protocol/run.ts'
 import type { PageRequest } from '../http/paging.ts'
 import type { Directory } from './database.ts'
 
-/** Reads of what the pool objects project into D1. It may lag; only a terminal run in it is final. */
+/**
+ * Reads of what the pool objects project into D1. It may lag; only a terminal run in it is final.
+ *
+ * A row of version 0 is an announcement: it says which pool a run is being sent to, before the pool's object is asked
+ * to take it. Only the object knows whether it did, so no list shows such a row; every snapshot replaces it.
+ */
+export const ANNOUNCED = 0
+
 export interface RunFilter {
   readonly environmentId?: string | undefined
   readonly poolId?: string | undefined
   readonly status?: RunStatus | undefined
 }
 
-export async function findRun(directory: Directory, tenantId: string, runId: string): Promise<Run | null> {
+export async function announceRun(
+  directory: Directory,
+  tenantId: string,
+  run: { readonly id: string; readonly poolId: string; readonly environmentId: string },
+): Promise<void> {
+  await directory
+    .insert(runs)
+    .values({ ...run, tenantId, status: 'queued', version: ANNOUNCED, document: '{}' })
+    .onConflictDoNothing()
+}
+
+/** Which pool's object to ask for a run, and the run itself where D1 has it. */
+export async function findRunPlace(
+  directory: Directory,
+  tenantId: string,
+  runId: string,
+): Promise<{ poolId: string; run: Run | null } | null> {
   const [row] = await directory
-    .select({ document: runs.document })
+    .select({ poolId: runs.poolId, version: runs.version, document: runs.document })
     .from(runs)
     .where(and(eq(runs.tenantId, tenantId), eq(runs.id, runId)))
     .limit(1)
-  return row === undefined ? null : runOf(row.document)
+  if (row === undefined) return null
+  return { poolId: row.poolId, run: row.version === ANNOUNCED ? null : runOf(row.document) }
+}
+
+export async function findRun(directory: Directory, tenantId: string, runId: string): Promise<Run | null> {
+  return (await findRunPlace(directory, tenantId, runId))?.run ?? null
 }
 
 export async function listRuns(
@@ -32,6 +60,7 @@ export async function listRuns(
     .where(
       and(
         eq(runs.tenantId, tenantId),
+        gt(runs.version, ANNOUNCED),
         filter.environmentId === undefined ? undefined : eq(runs.environmentId, filter.environmentId),
         filter.poolId === undefined ? undefined : eq(runs.poolId, filter.poolId),
         filter.status === undefined ? undefined : eq(runs.status, filter.status),

@@ -169,7 +169,9 @@ function security({ who }: Route): Record<string, string[]>[] {
 export function refusalsOf(route: Route): ErrorCode[] {
   const { refusals, params, query, body } = route.documented
   const codes = new Set<ErrorCode>(refusals)
-  if (route.who !== 'public') codes.add('unauthenticated').add('forbidden')
+  if (route.who !== 'public') codes.add('unauthenticated')
+  // A tenant key is a credential of the wrong kind for the operator calls, and the operator key has every right to them.
+  if (route.who !== 'public' && route.who !== 'operator') codes.add('forbidden')
   if (route.who !== 'public' || route.limit !== 'nothing') codes.add('rate_limited')
   if (route.needsFeature) codes.add('feature_disabled')
   if (params !== undefined) codes.add('not_found')

@@ -7,7 +7,7 @@ import { type CreateRun, isTerminal, type Run } from '../../protocol/run.ts'
 import type { KeyHolder } from '../auth/callers.ts'
 import { findEnvironment } from '../directory/environments.ts'
 import { claimKey, findClaim, type IdempotencyClaim } from '../directory/idempotency-keys.ts'
-import { findRun } from '../directory/run-history.ts'
+import { announceRun, findRun } from '../directory/run-history.ts'
 import { invalidField } from '../http/input.ts'
 import { created, done, type Reply } from '../http/reply.ts'
 import type { Call } from '../http/route.ts'
@@ -15,8 +15,8 @@ import { mintId } from '../ids.ts'
 import { hashBody } from './body-hash.ts'
 
 /**
- * Acknowledged means durable: the answer is 201 only once the pool's object has stored the run. The run's id and,
- * with an Idempotency-Key, its claim exist before the object is called, and `enqueue` is idempotent by run id; so a
+ * Acknowledged means durable: the answer is 201 only once the pool's object has stored the run. The run's id and pool
+ * and, with an Idempotency-Key, its claim are in D1 before the object is called, and `enqueue` is idempotent by run id; so a
  * call that died anywhere in between can be repeated, and callers who race end up with the same run.
  */
 
@@ -108,6 +108,11 @@ async function enqueue(
   claim: IdempotencyClaim,
   run: NewRun,
 ): Promise<Result<Reply<Run>>> {
+  await announceRun(call.directory, call.caller.tenant.id, {
+    id: run.run_id,
+    poolId: claim.poolId,
+    environmentId: run.environment_id,
+  })
   const queued = await call.pool(claim.poolId).enqueue(run)
   if (!queued.ok) return queued
   if (!queued.value.created) return accepted(done(queued.value.run))
