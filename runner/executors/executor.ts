@@ -8,8 +8,9 @@ import type { ExitFacts, Found, RunningFacts } from '../daemon/ledger-types.ts'
 export interface Executor {
   readonly name: 'docker' | 'host'
   /** Sets up what sessions need on this host. */
-  ready(): Promise<void>
-  list(): Promise<Found[]>
+  ready(signal?: AbortSignal): Promise<void>
+  /** Both reject promptly on abort. */
+  list(signal?: AbortSignal): Promise<Found[]>
   prepare(sessionId: string, job: Job, hooks: PrepareHooks): Promise<Prepared | Failed>
   /** Repeating it for a session whose container exists changes nothing. */
   create(sessionId: string, job: Job): Promise<{ readonly type: 'created' } | Failed>

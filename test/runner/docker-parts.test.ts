@@ -197,6 +197,11 @@ describe('what the Engine made against what was asked', () => {
   ])('%s that came out otherwise is one', (name, change) => {
     expect(deviations(asked, made(change)).join()).toContain(name)
   })
+  test('so is a volume that nobody asked for', () => {
+    const volume = { Type: 'volume', Name: 'x', Destination: '/data' }
+    const more = { ...made({}), Mounts: [...made({}).Mounts, volume] } as Docker.ContainerInspectInfo
+    expect(deviations(asked, more).join()).toContain('/data')
+  })
   test('so is another user', () => {
     expect(deviations(asked, made({}, { User: '' })).join()).toContain('User')
   })

@@ -10,7 +10,7 @@ function inputFor(job: Job): TemplateInput {
   return {
     job,
     identity: { installationId: 'i', runnerId: 'r', sessionId: 's', runId: 'run' },
-    image: { id: 'sha256:1', user: '1000', labels: {} },
+    image: { id: 'sha256:1', user: '1000', labels: {}, volumes: [] },
     host: { cpus: 4, memoryMb: 8192, swapLimit: true },
     policy: { allow_userns_seccomp: false },
     settings: { logCapMb: 256, jobHttpsProxy: null, jobNoProxy: null, hasCa: false, ownUser: null },
@@ -89,6 +89,21 @@ test('whatever a job says, only what it may choose changes', () => {
   const fixed = fixedPartHash(aJob())
   for (let seed = 0; seed < ROUNDS; seed++)
     expect(fixedPartHash(hostileJob(seed)), `seed ${seed}`).toBe(fixed)
+})
+
+test('what an image declares as a volume is memory of a limited size, except the session’s own folder', () => {
+  const input = inputFor(aJob({ resources: { memory_mb: 200 } }))
+  const volumes = ['/data', '/var/lib/x/', 'relative', '/tmp', '/certyn', '/certyn/artifacts']
+  const { Tmpfs } = containerOptions({ ...input, image: { ...input.image, volumes } }).HostConfig ?? {}
+  expect(Object.keys(Tmpfs ?? {}).sort()).toEqual([
+    '/data',
+    '/home',
+    '/relative',
+    '/run',
+    '/tmp',
+    '/var/lib/x',
+  ])
+  expect(Tmpfs?.['/data']).toMatch(/size=100m/)
 })
 
 test('a job cannot claim to be another session', () => {

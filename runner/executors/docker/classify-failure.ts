@@ -65,8 +65,11 @@ export function classifyExit(
     }
   }
   if (code === EXIT_NOT_FOUND) {
-    const message = error || 'the command, or one it called last, was not found in the image'
+    const message = error.slice(0, 1000) || 'the command, or one it called last, was not found in the image'
     return { exit: { code, reason: 'command_not_found', message }, memoryPressure: oomKilled }
   }
-  return { exit: { code, reason: 'exited', ...(error && { message: error }) }, memoryPressure: oomKilled }
+  return {
+    exit: { code, reason: 'exited', ...(error && { message: error.slice(0, 1000) }) },
+    memoryPressure: oomKilled,
+  }
 }

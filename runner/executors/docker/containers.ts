@@ -45,6 +45,39 @@ export function foundOf(made: Docker.ContainerInspectInfo, sessionId: string, cl
   return { ...found, state: 'exited', ...exitFacts(state, clock) }
 }
 
+/**
+ * The same from a row of the Engine's list, for a container that cannot be inspected. A row knows the start only as
+ * the creation, and nothing of memory or of when it ended.
+ */
+export function foundInRow(
+  row: { readonly State: string; readonly Status: string; readonly Created: number },
+  sessionId: string,
+  clock: Clock,
+): Found {
+  const found = { session_id: sessionId, image_digest: null }
+  if (row.State === 'created') return { ...found, state: 'created' }
+  const started_at = new Date(row.Created * 1000).toISOString()
+  if (ALIVE.has(row.State)) {
+    return { ...found, state: 'running', started_at, startedAtMs: monotonic(started_at, clock) }
+  }
+  const code = /^Exited \((\d+)\)/.exec(row.Status)?.[1]
+  const unknown = {
+    code: null,
+    reason: 'engine_error',
+    message: `the Engine does not say how the container ended: ${row.Status}`.slice(0, 1000),
+  } as const
+  const exit = code === undefined ? unknown : classifyExit(Number(code), false, '').exit
+  return {
+    ...found,
+    state: 'exited',
+    exit,
+    started_at: null,
+    finished_at: null,
+    finishedAtMs: null,
+    notices: [],
+  }
+}
+
 export function runningFacts(state: ContainerState, clock: Clock): RunningFacts {
   return { started_at: state.StartedAt, startedAtMs: monotonic(state.StartedAt, clock) }
 }

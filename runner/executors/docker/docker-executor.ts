@@ -1,4 +1,4 @@
-import { copyFile } from 'node:fs/promises'
+import { chmod, copyFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type Docker from 'dockerode'
 import type { Job } from '../../../protocol/runner-api.ts'
@@ -6,6 +6,7 @@ import type { Clock } from '../../clock.ts'
 import type { Config } from '../../config.ts'
 import type { Found } from '../../daemon/ledger-types.ts'
 import { type Policy, refusalOf } from '../../policy.ts'
+import { SettingsError } from '../../settings-error.ts'
 import type { StateDirectory } from '../../state/state-directory.ts'
 import type {
   Ended,
@@ -18,8 +19,8 @@ import type {
   Signalled,
 } from '../executor.ts'
 import { classifyFailure } from './classify-failure.ts'
-import { exitFacts, foundOf, runningFacts, sessionOf, stateOf } from './containers.ts'
-import { engineRefusal, type HostFacts, isNotFound, untilStopped, within } from './engine.ts'
+import { exitFacts, foundInRow, foundOf, runningFacts, sessionOf, stateOf } from './containers.ts'
+import { EngineTimeout, engineRefusal, type HostFacts, isNotFound, untilStopped, within } from './engine.ts'
 import type { ImageFacts, Images } from './images.ts'
 import { ensureNetwork } from './network.ts'
 import { containerName, containerOptions, LABELS } from './template.ts'
@@ -44,6 +45,9 @@ export interface DockerExecutorParts {
   readonly clock: Clock
 }
 
+/** A listing has its rows to fall back on, so one container that cannot be inspected holds it up no longer than this. */
+const ROW_INSPECT_TIMEOUT_MS = 10_000
+
 /** One container per session, found again by its labels and its name, whatever happened to this process. */
 export class DockerExecutor implements Executor {
   readonly name = 'docker'
@@ -53,26 +57,36 @@ export class DockerExecutor implements Executor {
     this.#parts = parts
   }
 
-  async ready(): Promise<void> {
-    await ensureNetwork(this.#parts.docker, this.#parts.policy.network)
+  async ready(signal?: AbortSignal): Promise<void> {
+    await ensureNetwork(this.#parts.docker, this.#parts.policy.network, signal)
   }
 
-  async list(): Promise<Found[]> {
-    const { docker, installationId, clock } = this.#parts
+  async list(signal?: AbortSignal): Promise<Found[]> {
+    const { docker, installationId } = this.#parts
     const filters = { label: [`${LABELS.installation}=${installationId}`] }
-    const listed = await within(docker.listContainers({ all: true, filters }))
-    const found: Found[] = []
-    for (const { Id, Names, Labels } of listed) {
-      const sessionId = sessionOf({ names: Names, labels: Labels }, installationId)
-      if (sessionId === null) continue
-      try {
-        found.push(foundOf(await within(docker.getContainer(Id).inspect()), sessionId, clock))
-      } catch (error) {
-        // Removed since it was listed.
-        if (!isNotFound(error)) throw error
-      }
+    const listed = await within(docker, engine => engine.listContainers({ all: true, filters }), { signal })
+    const found = await Promise.all(
+      listed.map(async row => {
+        const sessionId = sessionOf({ names: row.Names, labels: row.Labels }, installationId)
+        return sessionId === null ? null : this.#look(row, sessionId, signal)
+      }),
+    )
+    return found.filter(one => one !== null)
+  }
+
+  /** @returns null when it was removed since it was listed */
+  async #look(row: Docker.ContainerInfo, sessionId: string, signal?: AbortSignal): Promise<Found | null> {
+    const { docker, clock } = this.#parts
+    const limits = { signal, timeoutMs: ROW_INSPECT_TIMEOUT_MS }
+    try {
+      const made = await within(docker, engine => engine.getContainer(row.Id).inspect(), limits)
+      return foundOf(made, sessionId, clock)
+    } catch (error) {
+      if (isNotFound(error)) return null
+      if (error instanceof EngineTimeout || engineRefusal(error) !== null)
+        return foundInRow(row, sessionId, clock)
+      throw error
     }
-    return found
   }
 
   async prepare(_sessionId: string, job: Job, hooks: PrepareHooks): Promise<Prepared | Failed> {
@@ -84,14 +98,23 @@ export class DockerExecutor implements Executor {
         exit: { code: null, reason: 'policy_denied', message: refusal },
       }
     }
-    const image = await this.#parts.images.obtain(job.image, hooks)
-    if ('exit' in image) return { type: 'failed', container: false, exit: image.exit }
-    return { type: 'prepared', image_digest: image.digest }
+    try {
+      const image = await this.#parts.images.obtain(job.image, hooks)
+      if ('exit' in image) return { type: 'failed', container: false, exit: image.exit }
+      return { type: 'prepared', image_digest: image.digest }
+    } catch (error) {
+      return refused('create', error, false)
+    }
   }
 
   async create(sessionId: string, job: Job): Promise<{ type: 'created' } | Failed> {
-    const { docker, state, config, images } = this.#parts
-    const image = await images.inspect(job.image)
+    const { docker, images } = this.#parts
+    let image: ImageFacts | null
+    try {
+      image = await images.inspect(job.image)
+    } catch (error) {
+      return refused('create', error, false)
+    }
     if (image === null) {
       return {
         type: 'failed',
@@ -99,22 +122,51 @@ export class DockerExecutor implements Executor {
         exit: classifyFailure('create', `no such image: ${job.image}`),
       }
     }
+    const unready = (await this.#makeFolder(sessionId)) ?? (await this.#restoreNetwork())
+    if (unready !== null) return unready
+    const options = this.#template(sessionId, job, image)
+    try {
+      await within(docker, engine => engine.createContainer(options))
+      return { type: 'created' }
+    } catch (error) {
+      if (engineRefusal(error)?.status === 409 && (await this.#inspect(sessionId)) !== null) {
+        return { type: 'created' }
+      }
+      return refused('create', error, false)
+    }
+  }
+
+  /** @returns null on success */
+  async #makeFolder(sessionId: string): Promise<Failed | null> {
+    const { state, config } = this.#parts
     try {
       const folder = await state.createSessionFolder(sessionId)
-      if (config.RUNNER_JOB_CA_FILE !== null)
-        await copyFile(config.RUNNER_JOB_CA_FILE, join(folder, 'ca.pem'))
+      if (config.RUNNER_JOB_CA_FILE !== null) {
+        const copy = join(folder, 'ca.pem')
+        await copyFile(config.RUNNER_JOB_CA_FILE, copy)
+        // The copy has the original's mode, and the job is another user.
+        await chmod(copy, 0o644)
+      }
+      return null
     } catch (error) {
       const message = `the session folder cannot be made: ${error instanceof Error ? error.message : 'unknown'}`
       return { type: 'failed', container: false, exit: classifyFailure('create', message) }
     }
+  }
+
+  /** Cleaning up an Engine removes networks that nobody uses at that time. @returns null on success */
+  async #restoreNetwork(): Promise<Failed | null> {
     try {
-      await within(docker.createContainer(this.#template(sessionId, job, image)))
-      return { type: 'created' }
+      await ensureNetwork(this.#parts.docker, this.#parts.policy.network)
+      return null
     } catch (error) {
-      const refusal = engineRefusal(error)
-      if (refusal === null) throw error
-      if (refusal.status === 409 && (await this.#inspect(sessionId)) !== null) return { type: 'created' }
-      return { type: 'failed', container: false, exit: classifyFailure('create', refusal.message) }
+      if (!(error instanceof SettingsError)) return refused('start', error, false)
+      const message = error.message.slice(0, 1000)
+      return {
+        type: 'failed',
+        container: false,
+        exit: { code: null, reason: 'network_unreachable', message },
+      }
     }
   }
 
@@ -123,18 +175,22 @@ export class DockerExecutor implements Executor {
     if (before === null) return gone()
     const found = foundOf(before, sessionId, this.#parts.clock)
     if (found.state !== 'created') return this.#outcome(sessionId, before)
-    const wrong = await this.#deviations(sessionId, job, before)
+    let wrong: string | null
+    try {
+      wrong = await this.#deviations(sessionId, job, before)
+    } catch (error) {
+      return refused('create', error, true)
+    }
     if (wrong !== null) {
       await this.remove(sessionId)
-      const message = `the container is not as the template says, so it was not started: ${wrong}`
+      const what = `the container is not as the template says, so it was not started: ${wrong}`
+      const message = what.slice(0, 1000)
       return { type: 'failed', container: false, exit: { code: null, reason: 'engine_error', message } }
     }
     try {
-      await within(this.#parts.docker.getContainer(before.Id).start())
+      await within(this.#parts.docker, engine => engine.getContainer(before.Id).start())
     } catch (error) {
-      const refusal = engineRefusal(error)
-      if (refusal === null) throw error
-      return { type: 'failed', container: true, exit: classifyFailure('start', refusal.message) }
+      return refused('start', error, true)
     }
     const after = await this.#inspect(sessionId)
     return after === null ? gone() : this.#outcome(sessionId, after)
@@ -144,10 +200,12 @@ export class DockerExecutor implements Executor {
     const made = await this.#inspect(sessionId)
     if (made === null) return { type: 'not_running', container: false }
     if (foundOf(made, sessionId, this.#parts.clock).state === 'created') {
-      return { type: 'not_running', container: true }
+      // A start whose answer was lost may still be queued in the Engine: only without a container can it do no harm.
+      await this.remove(sessionId)
+      return { type: 'not_running', container: false }
     }
     try {
-      await within(this.#parts.docker.getContainer(made.Id).kill({ signal }))
+      await within(this.#parts.docker, engine => engine.getContainer(made.Id).kill({ signal }))
     } catch (error) {
       // 409: it ended by itself in between; its end is observed like any other.
       const status = engineRefusal(error)?.status
@@ -157,10 +215,14 @@ export class DockerExecutor implements Executor {
   }
 
   async wait(sessionId: string, signal: AbortSignal): Promise<Ended> {
-    const container = this.#parts.docker.getContainer(containerName(sessionId))
-    await untilStopped(this.#parts.docker, containerName(sessionId), signal)
-    const made = await within(container.inspect())
-    return { type: 'exited', ...exitFacts(stateOf(made), this.#parts.clock) }
+    const { docker, clock } = this.#parts
+    const name = containerName(sessionId)
+    await untilStopped(docker, name, signal)
+    const made = await within(docker, engine => engine.getContainer(name).inspect(), { signal })
+    // The Engine's answer also ends when the Engine does; its container goes on.
+    const { state } = foundOf(made, sessionId, clock)
+    if (state !== 'exited') throw new Error(`the wait ended and the container is ${state}`)
+    return { type: 'exited', ...exitFacts(stateOf(made), clock) }
   }
 
   async remove(sessionId: string): Promise<void> {
@@ -168,7 +230,8 @@ export class DockerExecutor implements Executor {
     if (made === null) return
     try {
       // `v`: volumes that the image declares would otherwise stay for ever.
-      await within(this.#parts.docker.getContainer(made.Id).remove({ v: true, force: true }))
+      const options = { v: true, force: true }
+      await within(this.#parts.docker, engine => engine.getContainer(made.Id).remove(options))
     } catch (error) {
       const status = engineRefusal(error)?.status
       if (status === 404) return
@@ -180,7 +243,8 @@ export class DockerExecutor implements Executor {
   /** @returns the session's own container, or null; a foreign one that took its name counts as none */
   async #inspect(sessionId: string): Promise<Docker.ContainerInspectInfo | null> {
     try {
-      const made = await within(this.#parts.docker.getContainer(containerName(sessionId)).inspect())
+      const name = containerName(sessionId)
+      const made = await within(this.#parts.docker, engine => engine.getContainer(name).inspect())
       const own = { names: [made.Name], labels: made.Config.Labels }
       return sessionOf(own, this.#parts.installationId) === sessionId ? made : null
     } catch (error) {
@@ -224,6 +288,13 @@ export class DockerExecutor implements Executor {
       sessionFolder: join(hostSessionsPath, sessionId),
     })
   }
+}
+
+/** What the Engine refuses it would refuse again. @throws the error when the Engine was not reached */
+function refused(step: 'create' | 'start', error: unknown, container: boolean): Failed {
+  const refusal = engineRefusal(error)
+  if (refusal === null) throw error
+  return { type: 'failed', container, exit: classifyFailure(step, refusal.message) }
 }
 
 function gone(): Failed {

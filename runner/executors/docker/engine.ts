@@ -30,8 +30,8 @@ export function openEngine(socketPath: string): Docker {
 }
 
 /** @throws whatever the connection throws; a socket that is missing or refused means that there is no Engine */
-export async function readHostFacts(docker: Docker): Promise<HostFacts> {
-  const info = Info.parse(await within(docker.info()))
+export async function readHostFacts(docker: Docker, signal?: AbortSignal): Promise<HostFacts> {
+  const info = Info.parse(await within(docker, engine => engine.info(), { signal }))
   return {
     engineId: info.ID,
     engineVersion: info.ServerVersion,
@@ -41,18 +41,48 @@ export async function readHostFacts(docker: Docker): Promise<HostFacts> {
   }
 }
 
-/** For calls that are quick when the Engine is well: one that hangs must not hang the runner. */
-export async function within<T>(call: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined
-  const timeout = new Promise<never>((_, reject) => {
-    const error = new Error(`the Docker Engine did not answer within ${ENGINE_TIMEOUT_MS} ms`)
-    timer = setTimeout(() => reject(error), ENGINE_TIMEOUT_MS)
+export class EngineTimeout extends Error {}
+
+interface Limits {
+  readonly signal?: AbortSignal | undefined
+  readonly timeoutMs?: number
+}
+
+/**
+ * For calls that are quick when the Engine is well: one that hangs must not hang the runner. A call that is given up,
+ * late or aborted, closes its connection.
+ * @throws EngineTimeout when it is late; the signal's reason on abort
+ */
+export async function within<T>(
+  docker: Docker,
+  call: (engine: Docker) => Promise<T>,
+  { signal, timeoutMs = ENGINE_TIMEOUT_MS }: Limits = {},
+): Promise<T> {
+  signal?.throwIfAborted()
+  const given = new AbortController()
+  const late = new EngineTimeout(`the Docker Engine did not answer within ${timeoutMs} ms`)
+  const timer = setTimeout(() => given.abort(late), timeoutMs)
+  const abort = () => given.abort(signal?.reason)
+  signal?.addEventListener('abort', abort, { once: true })
+  const givenUp = new Promise<never>((_, reject) => {
+    given.signal.addEventListener('abort', () => reject(given.signal.reason), { once: true })
   })
   try {
-    return await Promise.race([call, timeout])
+    return await Promise.race([givenUp, call(abortable(docker, given.signal))])
   } finally {
     clearTimeout(timer)
+    signal?.removeEventListener('abort', abort)
   }
+}
+
+/** The client hands an abort signal on in some of its calls only; where they all pass, it reaches every one. */
+function abortable(docker: Docker, abortSignal: AbortSignal): Docker {
+  const modem = Object.create(docker.modem)
+  const dial: typeof docker.modem.dial = (options, done) =>
+    docker.modem.dial({ ...options, abortSignal }, done)
+  // Its types do not know that the constructor takes a connection.
+  const options: object = { modem: Object.assign(modem, { dial }) }
+  return new Docker(options)
 }
 
 /**

@@ -13,13 +13,19 @@ export interface ImageFacts {
   readonly digest: string
   readonly user: string
   readonly labels: Readonly<Record<string, string>>
+  /** Paths that the image wants outside its own file system. */
+  readonly volumes: readonly string[]
 }
 
 const Inspected = z.object({
   Id: z.string(),
   RepoDigests: z.array(z.string()).nullish(),
   Config: z
-    .object({ User: z.string().nullish(), Labels: z.record(z.string(), z.string()).nullish() })
+    .object({
+      User: z.string().nullish(),
+      Labels: z.record(z.string(), z.string()).nullish(),
+      Volumes: z.record(z.string(), z.unknown()).nullish(),
+    })
     .nullish(),
 })
 
@@ -39,7 +45,7 @@ export class Images {
 
   /** @returns the image, or why there is none. Throws when the Engine cannot be asked. */
   async obtain(reference: string, hooks: PrepareHooks): Promise<ImageFacts | { readonly exit: Exit }> {
-    const present = this.#policy === 'always' ? null : await this.inspect(reference)
+    const present = this.#policy === 'always' ? null : await this.inspect(reference, hooks.signal)
     if (present !== null) return present
     if (this.#policy === 'never') {
       const message = `${reference} is not on this host and RUNNER_PULL_POLICY is never`
@@ -48,19 +54,22 @@ export class Images {
     hooks.onPulling()
     const problem = await this.#pull(reference, hooks.signal)
     if (problem !== null) return { exit: classifyFailure('pull', problem) }
-    const pulled = await this.inspect(reference)
+    const pulled = await this.inspect(reference, hooks.signal)
     return pulled ?? { exit: classifyFailure('pull', `${reference} was pulled and is not there`) }
   }
 
   /** @returns null when the Engine does not have it */
-  async inspect(reference: string): Promise<ImageFacts | null> {
+  async inspect(reference: string, signal?: AbortSignal): Promise<ImageFacts | null> {
     try {
-      const image = Inspected.parse(await within(this.#docker.getImage(withTag(reference)).inspect()))
+      const image = Inspected.parse(
+        await within(this.#docker, engine => engine.getImage(withTag(reference)).inspect(), { signal }),
+      )
       return {
         id: image.Id,
         digest: digestFor(reference, image.RepoDigests ?? []) ?? image.Id,
         user: image.Config?.User ?? '',
         labels: image.Config?.Labels ?? {},
+        volumes: Object.keys(image.Config?.Volumes ?? {}),
       }
     } catch (error) {
       if (isNotFound(error)) return null

@@ -28,11 +28,12 @@ export async function hostPathOf(
   docker: Docker,
   stateDirectory: string,
   containerId: string | null,
+  signal?: AbortSignal,
 ): Promise<string> {
   if (containerId === null) return stateDirectory
   let mounts: readonly Mount[]
   try {
-    mounts = (await within(docker.getContainer(containerId).inspect())).Mounts
+    mounts = (await within(docker, engine => engine.getContainer(containerId).inspect(), { signal })).Mounts
   } catch (error) {
     // In a container, but of another Engine: they share a file system, or the create fails with a clear message.
     if (isNotFound(error)) return stateDirectory

@@ -1,3 +1,4 @@
+import { posix } from 'node:path'
 import type Docker from 'dockerode'
 import type { Job } from '../../../protocol/runner-api.ts'
 import type { Policy } from '../../policy.ts'
@@ -42,7 +43,7 @@ export interface TemplateInput {
     readonly sessionId: string
     readonly runId: string
   }
-  readonly image: Pick<ImageFacts, 'id' | 'user' | 'labels'>
+  readonly image: Pick<ImageFacts, 'id' | 'user' | 'labels' | 'volumes'>
   readonly host: Pick<HostFacts, 'cpus' | 'memoryMb' | 'swapLimit'>
   readonly policy: Pick<Policy, 'max_memory_mb' | 'max_cpus' | 'network' | 'runtime' | 'allow_userns_seccomp'>
   readonly settings: {
@@ -99,6 +100,7 @@ function hostConfig(input: TemplateInput): Docker.HostConfig {
     SecurityOpt: securityOptions(input),
     ReadonlyRootfs: true,
     Tmpfs: {
+      ...Object.fromEntries(volumePaths(input.image.volumes).map(path => [path, tmpfs(user, 'exec', tmpMb)])),
       '/tmp': tmpfs(user, 'exec', tmpMb),
       '/run': tmpfs(user, 'noexec', RUN_TMPFS_MB),
       '/home': tmpfs(user, 'exec', HOME_TMPFS_MB),
@@ -174,6 +176,15 @@ function securityOptions({ image, policy }: TemplateInput): string[] {
   const wantsUserns = image.labels[SECCOMP_LABEL] === SECCOMP_USERNS
   const seccomp = wantsUserns && policy.allow_userns_seccomp ? [`seccomp=${USERNS_PROFILE}`] : []
   return ['no-new-privileges:true', ...seccomp]
+}
+
+/**
+ * What an image declares as a volume would become one on the host's disk, writable without a limit; memory takes its
+ * place. Not below the session folder, where results would be lost unseen: such an image is refused.
+ */
+function volumePaths(volumes: readonly string[]): string[] {
+  const paths = volumes.map(path => posix.resolve('/', path))
+  return paths.filter(path => path !== SESSION_MOUNT && !path.startsWith(`${SESSION_MOUNT}/`))
 }
 
 /** Owned by the job's user, because the container runtime gives the mount the mode of the image's directory. */

@@ -24,12 +24,8 @@ export function deviations(asked: Docker.ContainerCreateOptions, made: Made): st
   const want: Asked = asked.HostConfig ?? {}
   const got: Partial<Record<string, unknown>> = { ...made.HostConfig }
   for (const [key, value] of Object.entries(want)) compare(`HostConfig.${key}`, value, got[key])
-  const binds = made.Mounts.filter(mount => mount.Type === 'bind').map(mount => mount.Destination)
-  compare(
-    'Mounts',
-    want.Mounts?.map(mount => mount.Target),
-    binds,
-  )
+  const mounts = made.Mounts.map(mount => `${mount.Type} ${mount.Destination}`).sort()
+  compare('Mounts', want.Mounts?.map(mount => `${mount.Type} ${mount.Target}`).sort(), mounts)
   return found
 }
 

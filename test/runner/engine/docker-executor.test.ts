@@ -1,3 +1,4 @@
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { systemClock } from '../../../runner/clock.ts'
@@ -7,7 +8,14 @@ import { Images } from '../../../runner/executors/docker/images.ts'
 import { containerName, LABELS } from '../../../runner/executors/docker/template.ts'
 import { readPolicy } from '../../../runner/policy.ts'
 import { StateDirectory } from '../../../runner/state/state-directory.ts'
-import { buildTestImage, docker, engineMissing, IMAGE, removeContainersOf } from '../support/engine.ts'
+import {
+  buildTestImage,
+  docker,
+  engineMissing,
+  IMAGE,
+  removeContainersOf,
+  VOLUME_IMAGE,
+} from '../support/engine.ts'
 import { aJob, runId, uniqueSessionId } from '../support/factories.ts'
 import { removeDirectory, temporaryDirectory } from '../support/runner-process.ts'
 
@@ -25,6 +33,7 @@ describe.skipIf(missing !== null)(
       buildTestImage()
       directory = temporaryDirectory()
       state = await StateDirectory.open(directory)
+      writeFileSync(join(directory, 'ca-private.pem'), 'a certificate', { mode: 0o600 })
       executor = new DockerExecutor({
         docker,
         images: new Images(docker, 'never', () => undefined),
@@ -34,7 +43,7 @@ describe.skipIf(missing !== null)(
           RUNNER_LOG_CAP_MB: 256,
           RUNNER_JOB_HTTPS_PROXY: 'http://proxy.test:3128',
           RUNNER_JOB_NO_PROXY: null,
-          RUNNER_JOB_CA_FILE: null,
+          RUNNER_JOB_CA_FILE: join(directory, 'ca-private.pem'),
         },
         state,
         hostSessionsPath: join(directory, 'sessions'),
@@ -118,14 +127,40 @@ describe.skipIf(missing !== null)(
       }
     })
 
-    test('a stop before the start finds nothing to signal, a stop after the end does no harm', async () => {
+    test('a stop before the start leaves nothing that could start, a stop after the end does no harm', async () => {
       const id = uniqueSessionId()
       expect(await executor.signal(id, 'SIGTERM')).toEqual({ type: 'not_running', container: false })
       await executor.create(id, job('true'))
-      expect(await executor.signal(id, 'SIGTERM')).toEqual({ type: 'not_running', container: true })
+      expect(await executor.signal(id, 'SIGTERM')).toEqual({ type: 'not_running', container: false })
+      await expect(inspect(id)).rejects.toMatchObject({ statusCode: 404 })
+      await executor.create(id, job('true'))
       await executor.start(id, job('true'))
       await executor.wait(id, new AbortController().signal)
       expect(await executor.signal(id, 'SIGTERM')).toEqual({ type: 'signalled' })
+    })
+
+    test('the job’s user can read the certificates that were put beside it', async () => {
+      const id = uniqueSessionId()
+      const script = '[ "$(cat /certyn/ca.pem)" = "a certificate" ] || exit 9'
+      await ran(id, script)
+      expect(await executor.start(id, job(script))).toMatchObject({ exit: { code: 0 } })
+    })
+
+    test('a volume that the image declares is memory, not a part of the host’s disk', async () => {
+      const id = uniqueSessionId()
+      const script = 'touch /data/x && busybox grep -q "^tmpfs /data " /proc/mounts'
+      const wanted = { ...job(script), image: VOLUME_IMAGE }
+      await executor.create(id, wanted)
+      await executor.start(id, wanted)
+      const ended = await executor.wait(id, new AbortController().signal)
+      expect(ended.exit).toEqual({ code: 0, reason: 'exited' })
+      expect((await inspect(id)).Mounts.map(({ Type }) => Type)).toEqual(['bind'])
+    })
+
+    test('building the test image again leaves the one there is', async () => {
+      const { Id } = await docker.getImage(IMAGE).inspect()
+      buildTestImage()
+      expect((await docker.getImage(IMAGE).inspect()).Id).toBe(Id)
     })
 
     test('a listing shows what was created, runs and has ended', async () => {

@@ -1,15 +1,19 @@
 import { execFileSync } from 'node:child_process'
-import { copyFileSync, existsSync, mkdirSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { copyFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { openEngine } from '../../../runner/executors/docker/engine.ts'
 import { LABELS } from '../../../runner/executors/docker/template.ts'
 import { removeDirectory, temporaryDirectory } from './runner-process.ts'
 
 export const ENGINE_SOCKET = process.env.DOCKER_HOST?.replace(/^unix:\/\//, '') ?? '/var/run/docker.sock'
+const CONTENT_LABEL = 'certyn-test.content'
 const BUSYBOX = '/bin/busybox'
 export const IMAGE = 'certyn-test/busybox:latest'
 /** The same, with the label of an image that brings a sandbox of its own. */
 export const USERNS_IMAGE = 'certyn-test/busybox:userns'
+/** The same, with a volume. */
+export const VOLUME_IMAGE = 'certyn-test/busybox:volume'
 export const docker = openEngine(ENGINE_SOCKET)
 
 /**
@@ -59,17 +63,44 @@ export function buildTestImage(): void {
       execFileSync('ln', ['-s', 'busybox', join(root, 'bin', name)])
     }
     const tar = join(root, '..', `${root.split('/').at(-1)}.tar`)
-    execFileSync('tar', ['-C', root, '-cf', tar, '.'])
+    const fixed = ['--sort=name', '--mtime=@0', '--owner=0', '--group=0', '--numeric-owner']
+    execFileSync('tar', ['-C', root, ...fixed, '-cf', tar, '.'])
     importImage(tar, IMAGE, [])
     importImage(tar, USERNS_IMAGE, ['--change', 'LABEL certyn.seccomp=userns'])
+    importImage(tar, VOLUME_IMAGE, ['--change', 'VOLUME /data'])
     removeDirectory(tar)
   } finally {
     removeDirectory(root)
   }
 }
 
+/** An import makes another image each time, because its date is part of it: what is there already is left alone. */
 function importImage(tar: string, name: string, changes: readonly string[]): void {
-  execFileSync('docker', ['import', '--change', 'ENV PATH=/bin', ...changes, tar, name], { stdio: 'ignore' })
+  const content = createHash('sha256').update(readFileSync(tar)).update(changes.join('\n')).digest('hex')
+  const known = imageOf(name)
+  if (known?.content === content) return
+  const labels = ['--change', 'ENV PATH=/bin', '--change', `LABEL ${CONTENT_LABEL}=${content}`]
+  execFileSync('docker', ['import', ...labels, ...changes, tar, name], { stdio: 'ignore' })
+  if (known === null) return
+  try {
+    execFileSync('docker', ['image', 'rm', known.id], { stdio: 'ignore' })
+  } catch {
+    // A container of a test beside this one still uses it.
+  }
+}
+
+function imageOf(name: string): { readonly id: string; readonly content: string } | null {
+  const format = `{{.Id}} {{index .Config.Labels "${CONTENT_LABEL}"}}`
+  try {
+    const said = execFileSync('docker', ['image', 'inspect', '--format', format, name], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    })
+    const [id = '', content = ''] = said.trim().split(' ')
+    return { id, content }
+  } catch {
+    return null
+  }
 }
 
 /** Containers of one installation only: tests run beside each other on one Engine. */
