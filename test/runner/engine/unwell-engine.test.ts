@@ -1,0 +1,149 @@
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { systemClock } from '../../../runner/clock.ts'
+import { DockerExecutor } from '../../../runner/executors/docker/docker-executor.ts'
+import { EngineTimeout, readHostFacts, within } from '../../../runner/executors/docker/engine.ts'
+import { Images } from '../../../runner/executors/docker/images.ts'
+import { containerName, LABELS } from '../../../runner/executors/docker/template.ts'
+import { readPolicy } from '../../../runner/policy.ts'
+import { aJob, runId, sessionId } from '../support/factories.ts'
+import { FakeEngine } from '../support/fake-engine.ts'
+import { removeDirectory, temporaryDirectory, until } from '../support/runner-process.ts'
+
+const [A, B] = [sessionId('a'), sessionId('b')]
+const BROKEN = { status: 500, body: { message: 'layer store: input/output error' } }
+const WELL_NETWORK = { Options: { 'com.docker.network.bridge.enable_icc': 'false' } }
+
+let directory: string
+let engine: FakeEngine
+let executor: DockerExecutor
+
+beforeEach(async () => {
+  directory = temporaryDirectory()
+  engine = new FakeEngine(join(directory, 'engine.sock'))
+  await engine.open()
+  executor = new DockerExecutor({
+    docker: engine.docker,
+    images: new Images(engine.docker, 'if_not_present', () => undefined),
+    host: { engineId: 'e', engineVersion: '1', cpus: 1, memoryMb: 1024, swapLimit: true },
+    policy: readPolicy(null),
+    config: {
+      RUNNER_LOG_CAP_MB: 256,
+      RUNNER_JOB_HTTPS_PROXY: null,
+      RUNNER_JOB_NO_PROXY: null,
+      RUNNER_JOB_CA_FILE: null,
+    },
+    state: { createSessionFolder: async () => directory },
+    hostSessionsPath: directory,
+    installationId: 'i',
+    runnerId: () => 'r',
+    runIdOf: () => runId('a'),
+    clock: systemClock,
+  })
+})
+
+afterEach(() => {
+  engine.shut()
+  removeDirectory(directory)
+})
+
+function row(id: string, change: object) {
+  const Labels = { [LABELS.installation]: 'i', [LABELS.session]: id }
+  return { Id: id, Names: [`/${containerName(id)}`], Labels, Created: 1_790_000_000, ...change }
+}
+function container(id: string, Status: string) {
+  const times = { StartedAt: '2026-11-23T00:00:00Z', FinishedAt: '0001-01-01T00:00:00Z' }
+  return {
+    Id: id,
+    Name: `/${containerName(id)}`,
+    Config: { Labels: { [LABELS.installation]: 'i', [LABELS.session]: id } },
+    State: { Status, ExitCode: 0, ...times },
+  }
+}
+
+test('a wait that ends while the container runs is no success', async () => {
+  engine.answer = path =>
+    path.endsWith('/wait') ? { status: 200, body: {} } : { status: 200, body: container(A, 'running') }
+  await expect(executor.wait(A, new AbortController().signal)).rejects.toThrow(/is running/)
+})
+
+describe('a call that is not answered', () => {
+  test.each([
+    ['list', (signal: AbortSignal) => executor.list(signal)],
+    ['ready', (signal: AbortSignal) => executor.ready(signal)],
+    ['the facts', (signal: AbortSignal) => readHostFacts(engine.docker, signal)],
+  ])('%s: an abort ends it and its connection', async (_, call) => {
+    engine.answer = () => 'hang'
+    const abort = new AbortController()
+    const asked = call(abort.signal)
+    const ended = expect(asked).rejects.toThrow(/abort/i)
+    await until('the call arrives', () => engine.calls.length > 0)
+    abort.abort()
+    await ended
+    await until('no connection', () => engine.connections === 0)
+  })
+
+  test('a call that takes too long keeps no connection', async () => {
+    engine.answer = () => 'hang'
+    const call = within(engine.docker, docker => docker.getImage('x').inspect(), { timeoutMs: 50 })
+    await expect(call).rejects.toThrow(EngineTimeout)
+    await until('no connection', () => engine.connections === 0)
+  })
+})
+
+describe('an Engine with a broken image store', () => {
+  const hooks = { signal: new AbortController().signal, onPulling: () => undefined }
+  const failed = { type: 'failed', exit: { reason: 'engine_error', message: BROKEN.body.message } }
+  beforeEach(() => {
+    engine.answer = () => BROKEN
+  })
+  test('fails what it cannot prepare', async () => {
+    expect(await executor.prepare(A, aJob(), hooks)).toMatchObject(failed)
+  })
+  test('fails what it cannot create', async () => {
+    expect(await executor.create(A, aJob())).toMatchObject(failed)
+  })
+  test('is asked again when it was not reached', async () => {
+    engine.shut()
+    await expect(executor.prepare(A, aJob(), hooks)).rejects.toThrow()
+    await expect(executor.create(A, aJob())).rejects.toThrow()
+  })
+})
+
+test.each([
+  [{ State: 'running', Status: 'Up 2 minutes' }, { state: 'running' }],
+  [{ State: 'created', Status: 'Created' }, { state: 'created' }],
+  [
+    { State: 'exited', Status: 'Exited (3) 1 minute ago' },
+    { state: 'exited', exit: { code: 3 } },
+  ],
+  [
+    { State: 'dead', Status: 'Dead' },
+    { state: 'exited', exit: { code: null, reason: 'engine_error' } },
+  ],
+])('a container that cannot be inspected is listed by its row: %j', async (state, expected) => {
+  engine.answer = path => {
+    if (path.endsWith(`/${A}/json`)) return BROKEN
+    if (path.endsWith(`/${B}/json`)) return { status: 200, body: container(B, 'running') }
+    return { status: 200, body: [row(A, state), row(B, { State: 'running', Status: 'Up' })] }
+  }
+  const listed = new Map((await executor.list()).map(one => [one.session_id, one]))
+  expect(listed.get(A)).toMatchObject(expected)
+  expect(listed.get(B)).toMatchObject({ state: 'running', started_at: '2026-11-23T00:00:00Z' })
+})
+
+test('a network that was cleaned away is there again before the container is made', async () => {
+  let network = false
+  engine.answer = path => {
+    if (path.startsWith('/images/')) return { status: 200, body: { Id: 'sha256:1' } }
+    if (path === '/networks/create') network = true
+    if (path.startsWith('/networks/certyn') && !network) return { status: 404, body: { message: 'no' } }
+    if (path.startsWith('/networks/')) return { status: 200, body: WELL_NETWORK }
+    return { status: 201, body: { Id: 'x' } }
+  }
+  expect(await executor.create(A, aJob())).toEqual({ type: 'created' })
+  expect(engine.calls.indexOf('POST /networks/create')).toBeLessThan(
+    engine.calls.indexOf('POST /containers/create'),
+  )
+  expect(network).toBe(true)
+})
