@@ -39,8 +39,18 @@ export async function runShim(directory: string): Promise<void> {
   const running: HostProcess = { ...started, command }
   await writeFileAtomic(files.process, JSON.stringify(running), true)
   const exit = await ended
+  // What the command left running in the background ends with it, as it would in a container.
+  if (child.pid !== undefined) killGroup(child.pid)
   const result: HostExit = { exit, started_at, finished_at: new Date().toISOString() }
   await writeFileAtomic(files.exit, JSON.stringify(result), true)
+}
+
+function killGroup(leader: number): void {
+  try {
+    process.kill(-leader, 'SIGKILL')
+  } catch {
+    // Nobody is left in it.
+  }
 }
 
 /** As shells count: a signal's number above 128; 127 when there is no such program. */
