@@ -2,6 +2,21 @@ export const BACKOFF_BASE_MS = 500
 /** Under a quarter of the default lease, so that a healed network is found before the lease ends. */
 export const BACKOFF_CAP_MS = 10_000
 
+/** Nothing is gained by asking a control plane less often than this. */
+const FLOOR_CAP_MS = 60_000
+/** A floor must leave a lease the time for several attempts. */
+const FLOORS_PER_LEASE = 4
+
+/**
+ * How much of a Retry-After is heeded: sessions that are held would end while nobody speaks for them.
+ * @param leaseTtlMs of the sessions held; null when none is, infinite when no reply has told it yet
+ */
+export function floorMs(retryAfterMs: number, leaseTtlMs: number | null): number {
+  if (leaseTtlMs === null) return Math.min(retryAfterMs, FLOOR_CAP_MS)
+  const capMs = Number.isFinite(leaseTtlMs) ? leaseTtlMs / FLOORS_PER_LEASE : BACKOFF_CAP_MS
+  return Math.min(retryAfterMs, FLOOR_CAP_MS, capMs)
+}
+
 /**
  * Full jitter: anything from nothing to an exponentially growing cap, never less than the server asked for.
  * @param failures how many in a row, from 1

@@ -56,6 +56,20 @@ export function explain(failure: ApiFailure): string {
     case 'unexpected':
       return `${failure.detail}; check that CONTROL_PLANE_URL is the control plane and no proxy answers for it`
     case 'unreachable':
-      return `${failure.detail}; check CONTROL_PLANE_URL, HTTPS_PROXY and that outbound HTTPS is allowed (runner doctor tests each)`
+      return `${failure.detail}; ${remedyOf(failure.detail)}`
   }
+}
+
+/** What Node says of a certificate that nothing it trusts vouches for. */
+const UNTRUSTED = /self[- ]signed certificate|unable to (?:get|verify)|UNABLE_TO_|SELF_SIGNED/i
+const UNRESOLVED = /ENOTFOUND|EAI_AGAIN/
+
+function remedyOf(detail: string): string {
+  if (UNTRUSTED.test(detail)) {
+    return 'the certificate is not trusted: set NODE_EXTRA_CA_CERTS to the PEM file of the CA that issued it'
+  }
+  if (UNRESOLVED.test(detail)) {
+    return 'the name could not be resolved: check this host’s DNS and the name in CONTROL_PLANE_URL or HTTPS_PROXY'
+  }
+  return 'check CONTROL_PLANE_URL, HTTPS_PROXY and that outbound HTTPS is allowed (runner doctor tests each)'
 }

@@ -20,7 +20,13 @@ const REPLY_LIMIT_BYTES = 32 * 1024 * 1024
 
 export type ApiFailure =
   | { readonly kind: 'unreachable'; readonly detail: string }
-  | { readonly kind: 'unexpected'; readonly detail: string; readonly retryAfterMs: number }
+  /** Not this API's own answer, so its Retry-After, perhaps a proxy's hour, is not heeded: it is always 0. */
+  | {
+      readonly kind: 'unexpected'
+      readonly status: number
+      readonly detail: string
+      readonly retryAfterMs: 0
+    }
   | { readonly kind: 'refused'; readonly problem: Problem; readonly retryAfterMs: number }
 
 export type ApiResult<T> =
@@ -80,8 +86,9 @@ export class ApiClient {
     schema: Schema,
     { body, bearer, signal, timeoutMs = CALL_TIMEOUT_MS }: CallOptions,
   ): Promise<ApiResult<z.infer<Schema>>> {
-    const deadline = AbortSignal.timeout(timeoutMs)
+    let deadline: AbortSignal | undefined
     try {
+      deadline = AbortSignal.timeout(timeoutMs)
       const reply = await request(address(this.#base, path), {
         method,
         dispatcher: this.#dispatcher,
@@ -96,7 +103,7 @@ export class ApiClient {
       const text = await readText(reply.body)
       return interpret(reply.statusCode, reply.headers, text, schema)
     } catch (error) {
-      const detail = deadline.aborted ? `no answer within ${timeoutMs} ms` : reasonOf(error)
+      const detail = deadline?.aborted ? `no answer within ${timeoutMs} ms` : reasonOf(error)
       return { ok: false, failure: { kind: 'unreachable', detail } }
     }
   }
@@ -128,10 +135,9 @@ export function interpret<Schema extends z.ZodType>(
   text: string,
   schema: Schema,
 ): ApiResult<z.infer<Schema>> {
-  const retryAfterMs = readRetryAfter(headers['retry-after'])
   const unexpected = (detail: string): ApiResult<never> => ({
     ok: false,
-    failure: { kind: 'unexpected', detail, retryAfterMs },
+    failure: { kind: 'unexpected', status, detail, retryAfterMs: 0 },
   })
   if (status >= 300 && status < 400) {
     return unexpected(`answered ${status} with a redirect, which is never followed`)
@@ -141,6 +147,7 @@ export function interpret<Schema extends z.ZodType>(
   if (status >= 400) {
     const problem = Problem.safeParse(json.value)
     if (!problem.success) return unexpected(`answered ${status} with something that is not this API's`)
+    const retryAfterMs = readRetryAfter(headers['retry-after'])
     return { ok: false, failure: { kind: 'refused', problem: problem.data, retryAfterMs } }
   }
   const parsed = schema.safeParse(json.value)

@@ -30,13 +30,12 @@ export async function leavingLoop(parts: LeavingParts, signal: AbortSignal): Pro
   await aborted(AbortSignal.any([signal, signals.leave]))
   if (signal.aborted) return
   const passed = stopwatch()
-  const before = sync.appliedCount()
   ledger.leave()
   sync.ring()
   sessions.wake()
   await until(() => {
     if (signal.aborted || signals.halt.aborted) return true
-    const said = !isHeard() || sync.appliedCount() > before || passed() > LEAVING_SYNC_LIMIT_MS
+    const said = !isHeard() || sync.hasSaidLeaving() || passed() > LEAVING_SYNC_LIMIT_MS
     const listened = ledger.liveCount() === 0 || passed() > SECOND_SIGNAL_WINDOW_MS
     return said && listened
   })

@@ -107,6 +107,8 @@ function seeRunning(session: Session, facts: RunningFacts, nowMs: number): void 
     session.phase = { ...session.phase, container: 'alive' }
     return
   }
+  // Later sights compute the start anew from the wall clock, whose steps must neither lengthen nor shorten a run.
+  if (session.phase.at === 'running') return
   session.startedAt = facts.started_at
   session.phase = { at: 'running', startedAtMs: facts.startedAtMs }
 }

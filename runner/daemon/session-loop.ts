@@ -80,7 +80,10 @@ export class SessionLoop {
     const now = this.#parts.clock.now()
     const due = [this.#parts.ledger.nextDueAt() ?? Number.POSITIVE_INFINITY]
     for (const { atMs } of this.#retries.values()) if (atMs > now) due.push(atMs)
-    for (const { atMs } of this.#signalled.values()) due.push(atMs + RESIGNAL_MS)
+    // Only a SIGKILL is repeated; one that is overdue is already on its way or waits for its retry.
+    for (const { signal, atMs } of this.#signalled.values()) {
+      if (signal === 'SIGKILL' && atMs + RESIGNAL_MS > now) due.push(atMs + RESIGNAL_MS)
+    }
     // The clock ticks in hundredths: waiting a little longer avoids waking just before.
     return Math.min(IDLE_MS, Math.max(10, Math.min(...due) - now + 10))
   }

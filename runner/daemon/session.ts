@@ -1,6 +1,9 @@
 import type { Exit, LeaseReport, Offer, SessionState } from '../../protocol/runner-api.ts'
 import type { Ending, JournalEntry, LastSync, Notice } from './ledger-types.ts'
 
+/** What the contract keeps of an exit's message. */
+const MESSAGE_LIMIT_CHARS = 1000
+
 /** Where a session stands in the Engine, as far as this process knows. */
 export type Phase =
   /** Restored from the journal, or just found; the first listing tells what there is. */
@@ -143,9 +146,15 @@ export function reportOf(session: Session): LeaseReport {
     ...(session.imageDigest !== null && { image_digest: session.imageDigest }),
     ...(session.startedAt !== null && { started_at: session.startedAt }),
     ...(session.finishedAt !== null && { finished_at: session.finishedAt }),
-    ...(phase.at === 'ended' && { exit: phase.exit }),
+    ...(phase.at === 'ended' && { exit: reportedExit(phase.exit) }),
     ...(session.notices.size > 0 && { notices: [...session.notices] }),
   }
+}
+
+/** Cut as the control plane would cut it, so that long messages cannot make a sync too large to be taken. */
+function reportedExit(exit: Exit): Exit {
+  if (exit.message === undefined) return exit
+  return { ...exit, message: exit.message.slice(0, MESSAGE_LIMIT_CHARS).toWellFormed() }
 }
 
 function stateOf(session: Session): SessionState {

@@ -1,6 +1,6 @@
-import type { Health, SyncRequest, SyncResponse } from '../../protocol/runner-api.ts'
+import type { Health, LeaseReport, SyncRequest, SyncResponse } from '../../protocol/runner-api.ts'
 import { RUNNER_PROTOCOL } from '../../protocol/version.ts'
-import { backoffMs } from '../api/backoff.ts'
+import { backoffMs, floorMs } from '../api/backoff.ts'
 import { classify, explain } from '../api/classify.ts'
 import { type ApiClient, type ApiFailure, CALL_TIMEOUT_MS } from '../api/client.ts'
 import { type Clock, jittered, sleep } from '../clock.ts'
@@ -22,6 +22,11 @@ const MIN_CALL_TIMEOUT_MS = 1_000
 const FAILURE_FLOOR_MS = 250
 /** The sync that overtook this one has been answered, or soon will be. */
 const STALE_PAUSE_MS = 100
+
+const TOO_LARGE =
+  'it is repeated without the messages of ended sessions; a proxy in between must pass bodies of 256 KiB'
+const POOL_GONE =
+  'the pool was deleted, or CONTROL_PLANE_URL is another control plane: stop this runner, or set RUNNER_POOL_ID and REGISTRATION_TOKEN of another pool and start it again'
 
 interface Pause {
   readonly pauseMs: number
@@ -56,6 +61,9 @@ export class SyncLoop {
   #said: ReadonlySet<string> = new Set()
   #inFlight = false
   #applied = 0
+  #saidLeaving = false
+  /** The last body was refused as too large: the next one leaves out what can be left out. */
+  #terse = false
 
   constructor(parts: SyncLoopParts) {
     this.#parts = parts
@@ -75,6 +83,11 @@ export class SyncLoop {
 
   appliedCount(): number {
     return this.#applied
+  }
+
+  /** Whether the control plane has taken a sync that says that this process leaves. */
+  hasSaidLeaving(): boolean {
+    return this.#saidLeaving
   }
 
   /** Ends on abort, or with the reason why the control plane no longer hears this process. */
@@ -105,14 +118,16 @@ export class SyncLoop {
     if (signal.aborted) return { pauseMs: 0, floorMs: 0 }
     // The first use of a new credential, by any call, ends the old one, also for a sync already on its way.
     const wasRotated = identity.credential !== membership.identity.credential
-    if (!result.ok) return this.#failed(result.failure, wasRotated)
+    if (!result.ok) return this.#failed(result.failure, request, wasRotated)
     this.#failures = 0
+    this.#terse = false
     const reply = result.value
     if (reply.stale) return { pauseMs: STALE_PAUSE_MS, floorMs: STALE_PAUSE_MS }
     this.#leaseTtlMs = reply.lease_ttl_ms
     ledger.applyReply(reply, sentAtMs, clock.now())
     this.#said = new Set(statements(draft))
     this.#applied += 1
+    this.#saidLeaving ||= draft.leaving
     await this.#remember(sentAtMs, reply.lease_ttl_ms)
     this.#parts.onApplied(reply, draft)
     this.noticeChange()
@@ -132,28 +147,37 @@ export class SyncLoop {
       boot_id: bootId,
       seq: this.#seq,
       ...draft,
+      ...(this.#terse && { leases: draft.leases.map(withoutMessage) }),
       ...(health !== null && { health }),
       ...about,
     }
   }
 
   #timeoutMs(): number {
-    return Math.max(MIN_CALL_TIMEOUT_MS, Math.min(CALL_TIMEOUT_MS, this.#leaseTtlMs / CALLS_PER_LEASE))
+    const shareMs = Math.floor(this.#leaseTtlMs / CALLS_PER_LEASE)
+    return Math.max(MIN_CALL_TIMEOUT_MS, Math.min(CALL_TIMEOUT_MS, shareMs))
   }
 
-  #failed(failure: ApiFailure, wasRotated: boolean): Pause | { refused: Refused } {
-    const { log, onFailure } = this.#parts
+  #failed(failure: ApiFailure, request: SyncRequest, wasRotated: boolean): Pause | { refused: Refused } {
+    const { ledger, log, onFailure } = this.#parts
     this.#failures += 1
     if (failure.kind === 'refused' && classify(failure) !== 'retryable' && !wasRotated) {
       return { refused: { code: failure.problem.code, detail: failure.problem.detail } }
     }
-    const retryAfterMs = failure.kind === 'unreachable' ? 0 : failure.retryAfterMs
+    const askedMs = failure.kind === 'refused' ? failure.retryAfterMs : 0
+    const retryAfterMs = floorMs(askedMs, ledger.liveCount() > 0 ? this.#leaseTtlMs : null)
     const pauseMs = backoffMs(this.#failures, retryAfterMs, Math.random)
     const error = explain(failure)
-    log.warn(
-      { error, failures: this.#failures, retry_in_ms: Math.round(pauseMs) },
-      'sync failed; trying again',
-    )
+    const line = { error, failures: this.#failures, retry_in_ms: Math.round(pauseMs) }
+    if (statusOf(failure) === 413) {
+      this.#terse = true
+      const bytes = Buffer.byteLength(JSON.stringify(request))
+      log.error({ ...line, bytes, leases: request.leases.length, remedy: TOO_LARGE }, 'the sync is too large')
+    } else if (failure.kind === 'refused' && failure.problem.code === 'not_found') {
+      log.error({ ...line, remedy: POOL_GONE }, 'the control plane no longer has this pool; trying again')
+    } else {
+      log.warn(line, 'sync failed; trying again')
+    }
     onFailure(`sync failed: ${error}`)
     return { pauseMs, floorMs: Math.max(retryAfterMs, Math.min(FAILURE_FLOOR_MS, pauseMs)) }
   }
@@ -171,4 +195,19 @@ export class SyncLoop {
 /** What one draft says, in parts. That a session is gone is said by its absence, which can wait for the next sync. */
 function statements({ leases, acks, ...rest }: Draft): string[] {
   return [JSON.stringify(rest), ...acks, ...leases.map(lease => JSON.stringify(lease))]
+}
+
+function statusOf(failure: ApiFailure): number | null {
+  switch (failure.kind) {
+    case 'refused':
+      return failure.problem.status
+    case 'unexpected':
+      return failure.status
+    case 'unreachable':
+      return null
+  }
+}
+
+function withoutMessage({ exit, ...lease }: LeaseReport): LeaseReport {
+  return exit === undefined ? lease : { ...lease, exit: { code: exit.code, reason: exit.reason } }
 }

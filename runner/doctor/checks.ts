@@ -28,7 +28,7 @@ export function checks(config: Config): Check[] {
     {
       name: 'proxy',
       remedy: 'set HTTPS_PROXY to http://host:port; hosts that must be reached directly go into NO_PROXY',
-      look: async () => config.HTTPS_PROXY ?? 'none set',
+      look: async () => (config.HTTPS_PROXY === null ? 'none set' : withoutCredentials(config.HTTPS_PROXY)),
     },
     {
       name: 'DNS',
@@ -82,6 +82,12 @@ export function checks(config: Config): Check[] {
     },
   ]
   return [...network, ...host, ...(config.RUNNER_EXECUTOR === 'docker' ? engine : [])]
+}
+
+/** Host and port only: what is printed here is pasted into tickets. */
+function withoutCredentials(proxy: string): string {
+  const { protocol, hostname, port } = new URL(proxy)
+  return `${hostname}:${port || (protocol === 'https:' ? 443 : 80)}`
 }
 
 async function resolveName({ CONTROL_PLANE_URL, HTTPS_PROXY }: Config): Promise<string> {

@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest'
 import { ERROR_CODES, ERRORS } from '../../protocol/errors.ts'
 import { SyncResponse } from '../../protocol/runner-api.ts'
-import { BACKOFF_BASE_MS, BACKOFF_CAP_MS, backoffMs } from '../../runner/api/backoff.ts'
-import { classify } from '../../runner/api/classify.ts'
-import { type ApiFailure, address, interpret } from '../../runner/api/client.ts'
+import { BACKOFF_BASE_MS, BACKOFF_CAP_MS, backoffMs, floorMs } from '../../runner/api/backoff.ts'
+import { classify, explain } from '../../runner/api/classify.ts'
+import { ApiClient, type ApiFailure, address, interpret } from '../../runner/api/client.ts'
 import { aReply } from './support/factories.ts'
 
 test('backoff grows to its cap, takes anything below it, and never goes under Retry-After', () => {
@@ -58,9 +58,47 @@ test('fields of a newer control plane are no error', () => {
   expect(interpret(200, {}, text, SyncResponse).ok).toBe(true)
 })
 
-test('Retry-After is a floor in seconds', () => {
-  const result = interpret(503, { 'retry-after': '7' }, '', SyncResponse)
-  expect(result).toMatchObject({ failure: { retryAfterMs: 7000 } })
+test('Retry-After is a floor in seconds where this API asks for it, and nothing where a proxy does', () => {
+  const { status, title } = ERRORS.overloaded
+  const problem = { type: 'about:blank', title, status, code: 'overloaded', detail: 'd', request_id: 'r' }
+  const own = interpret(503, { 'retry-after': '7' }, JSON.stringify(problem), SyncResponse)
+  expect(own).toMatchObject({ failure: { kind: 'refused', retryAfterMs: 7000 } })
+  for (const text of ['', '{"error":"busy"}']) {
+    const other = interpret(503, { 'retry-after': '3600' }, text, SyncResponse)
+    expect(other).toMatchObject({ failure: { kind: 'unexpected', retryAfterMs: 0 } })
+  }
+})
+
+test.each([
+  { asked: 3_600_000, leaseTtlMs: null, floor: 60_000 },
+  { asked: 3_600_000, leaseTtlMs: 20_000, floor: 5_000 },
+  { asked: 3_600_000, leaseTtlMs: Number.POSITIVE_INFINITY, floor: BACKOFF_CAP_MS },
+  { asked: 2_000, leaseTtlMs: 20_000, floor: 2_000 },
+])(
+  'of $asked ms asked for, $floor are heeded with leases of $leaseTtlMs ms',
+  ({ asked, leaseTtlMs, floor }) => {
+    expect(floorMs(asked, leaseTtlMs)).toBe(floor)
+  },
+)
+
+test('a time limit that no timer takes is a failed call, not an exception', async () => {
+  const url = new URL('http://127.0.0.1:1')
+  const api = new ApiClient({ CONTROL_PLANE_URL: url, HTTPS_PROXY: null, NO_PROXY: null })
+  const who = { poolId: 'p', runnerId: 'r', credential: 'c' }
+  const body = {} as Parameters<ApiClient['sync']>[1]
+  expect(await api.sync(who, body, undefined, 1250.25)).toMatchObject({ failure: { kind: 'unreachable' } })
+  await api.close()
+})
+
+test.each([
+  ['self-signed certificate', /NODE_EXTRA_CA_CERTS/],
+  ['unable to get local issuer certificate', /NODE_EXTRA_CA_CERTS/],
+  ['unable to verify the first certificate', /NODE_EXTRA_CA_CERTS/],
+  ['getaddrinfo ENOTFOUND plane.example', /could not be resolved: check this host’s DNS/],
+  ['getaddrinfo EAI_AGAIN plane.example', /could not be resolved: check this host’s DNS/],
+  ['connect ECONNREFUSED 127.0.0.1:1', /outbound HTTPS/],
+])('"%s" is told with its remedy', (detail, remedy) => {
+  expect(explain({ kind: 'unreachable', detail })).toMatch(remedy)
 })
 
 test('a control plane under a path keeps its path', () => {

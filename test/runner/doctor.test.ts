@@ -33,6 +33,12 @@ test('a sound host passes every check and is left as it was', async () => {
   expect(existsSync(`${directory}/boot.json`)).toBe(false)
 })
 
+test('a proxy is shown without the credentials in its address', async () => {
+  const { text } = await doctor({ HTTPS_PROXY: 'http://someone:hunter2@127.0.0.1:1' })
+  expect(text).toContain('proxy: 127.0.0.1:1')
+  expect(text).not.toMatch(/someone|hunter2/)
+})
+
 test.each([
   [{ CONTROL_PLANE_URL: 'http://127.0.0.1:1' }, /FAIL {2}HTTPS: .*\n\s+allow outbound HTTPS/],
   [{ CONTROL_PLANE_URL: 'https://no-such-host.invalid' }, /FAIL {2}DNS: .*\n\s+check the name/],

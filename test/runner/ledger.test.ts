@@ -578,3 +578,25 @@ function exitFacts(code: number) {
     notices: [],
   }
 }
+
+describe('what is reported', () => {
+  test('a start is believed once: a step of the wall clock neither ends nor prolongs a run', () => {
+    acceptAndRun('a')
+    list({ ...running('a'), state: 'running', startedAtMs: now - 86_400_000, started_at: STARTED })
+    expect(lease('a')?.state).toBe('running')
+    expect(undone('a')).toEqual([])
+  })
+
+  test('an exit’s message is cut, whole characters only', () => {
+    acceptAndRun('a')
+    const failed = {
+      code: null,
+      reason: 'engine_error',
+      message: `${'x'.repeat(999)}😀${'y'.repeat(9000)}`,
+    } as const
+    see({ type: 'failed', session_id: sessionId('a'), exit: failed, container: false })
+    const message = lease('a')?.exit?.message
+    expect(message).toHaveLength(1000)
+    expect(message?.isWellFormed()).toBe(true)
+  })
+})

@@ -1,0 +1,235 @@
+import { expect, test, vi } from 'vitest'
+import type { SyncRequest, SyncResponse } from '../../protocol/runner-api.ts'
+import type { ApiFailure, ApiResult } from '../../runner/api/client.ts'
+import { sleep } from '../../runner/clock.ts'
+import { inventoryLoop } from '../../runner/daemon/inventory-loop.ts'
+import { Latch } from '../../runner/daemon/latch.ts'
+import { leavingLoop } from '../../runner/daemon/leaving.ts'
+import { SessionLedger } from '../../runner/daemon/ledger.ts'
+import type { Observation } from '../../runner/daemon/ledger-types.ts'
+import { SessionLoop, type SessionLoopParts } from '../../runner/daemon/session-loop.ts'
+import { STOP_LIMIT_MS, supervise } from '../../runner/daemon/supervisor.ts'
+import { SyncLoop, type SyncLoopParts } from '../../runner/daemon/sync-loop.ts'
+import type { Executor } from '../../runner/executors/executor.ts'
+import { SettingsError } from '../../runner/settings-error.ts'
+import { anEntry, anOffer, aReply, sessionId } from './support/factories.ts'
+import { until } from './support/runner-process.ts'
+
+/** Single loops of the daemon, with whatever is around them played by the test. */
+
+let nowMs = 1000
+const clock = { now: () => nowMs, wallMs: () => nowMs }
+
+function aLedger(): SessionLedger {
+  const ledger = new SessionLedger({ slotsMax: 2, stopGraceMs: 60_000, restored: [], lastSync: null })
+  ledger.observe({ type: 'listing', asOfMs: nowMs, found: [] }, nowMs)
+  return ledger
+}
+
+function aLog() {
+  return { debug: vi.fn(), info: vi.fn(), warn: vi.fn(), error: vi.fn(), fatal: vi.fn(), child: vi.fn() }
+}
+
+type Answer = (request: SyncRequest, timeoutMs: number | undefined) => Promise<ApiResult<SyncResponse>>
+
+function syncing(ledger: SessionLedger, answer: Answer) {
+  const log = aLog()
+  const requests: SyncRequest[] = []
+  const sync: Answer = (request, timeoutMs) => {
+    requests.push(request)
+    return answer(request, timeoutMs)
+  }
+  const parts = {
+    api: { sync: (_who: unknown, body: SyncRequest, _signal: unknown, ms?: number) => sync(body, ms) },
+    membership: { identity: { poolId: 'p', runnerId: 'r', credential: 'c' } },
+    ledger,
+    state: { storeLastSync: async () => undefined },
+    clock,
+    log,
+    boot: 1,
+    bootId: 'b',
+    health: async () => ({}),
+    about: {},
+    onApplied: () => undefined,
+    onFailure: () => undefined,
+  } as unknown as SyncLoopParts
+  return { loop: new SyncLoop(parts), log, requests }
+}
+
+function refusal(
+  code: 'not_found' | 'payload_too_large',
+  status: number,
+): { ok: false; failure: ApiFailure } {
+  const problem = { type: 't', title: 't', status, code, detail: 'd', request_id: 'r' }
+  return { ok: false, failure: { kind: 'refused', problem, retryAfterMs: 0 } }
+}
+
+test('a lease time that does not divide evenly gives a call a whole number of milliseconds', async () => {
+  const limits: (number | undefined)[] = []
+  const stop = new AbortController()
+  const { loop } = syncing(aLedger(), async (_request, timeoutMs) => {
+    limits.push(timeoutMs)
+    return { ok: true, value: aReply({ lease_ttl_ms: 5001, next_sync_in_ms: 1 }) }
+  })
+  const running = loop.run(stop.signal)
+  await until('two syncs', () => limits.length >= 2)
+  stop.abort()
+  await running
+  expect(limits[1]).toBe(1250)
+})
+
+test('a sync already on its way when the signal came does not count as the one that says leaving', async () => {
+  const ledger = aLedger()
+  let answerFirst: () => void = () => undefined
+  const first = new Promise<void>(resolve => {
+    answerFirst = resolve
+  })
+  const stop = new AbortController()
+  let heardLeaving = false
+  const { loop, requests } = syncing(ledger, async request => {
+    if (requests.length === 1) await first
+    // Long enough for a process that does not wait for it to be gone.
+    else await sleep(300)
+    heardLeaving ||= request.leaving === true
+    return { ok: true, value: aReply({ next_sync_in_ms: 60_000 }) }
+  })
+  const running = loop.run(stop.signal)
+  await until('the first sync', () => requests.length === 1)
+  const leave = new AbortController()
+  leave.abort()
+  const signals = { leave: leave.signal, halt: new AbortController().signal, dispose: () => undefined }
+  const sessions = { wake: () => undefined, isBusy: () => false } as unknown as SessionLoop
+  const parts = { ledger, sessions, sync: loop, signals, stopGraceMs: 1000, clock, isHeard: () => true }
+  const leaving = leavingLoop(parts, stop.signal)
+  await sleep(20)
+  answerFirst()
+  await leaving
+  expect(heardLeaving).toBe(true)
+  stop.abort()
+  await running
+})
+
+test('a sync that is too large says how large, and is not repeated as it was', async () => {
+  const message = 'm'.repeat(1000)
+  const restored = [anEntry('a', { step: 'ended', exit: { code: 1, reason: 'exited', message } })]
+  const ledger = new SessionLedger({ slotsMax: 2, stopGraceMs: 1000, restored, lastSync: null })
+  const stop = new AbortController()
+  const { loop, log, requests } = syncing(ledger, async () => refusal('payload_too_large', 413))
+  const running = loop.run(stop.signal)
+  await until('two syncs', () => requests.length >= 2)
+  stop.abort()
+  await running
+  expect(requests[0]?.leases[0]?.exit?.message).toBe(message)
+  expect(requests[1]?.leases[0]?.exit).toEqual({ code: 1, reason: 'exited' })
+  expect(log.error.mock.calls[0]?.[0]).toMatchObject({ leases: 1, bytes: expect.any(Number) })
+})
+
+test('a pool that is gone is said with what to do about it', async () => {
+  const stop = new AbortController()
+  const { loop, log, requests } = syncing(aLedger(), async () => refusal('not_found', 404))
+  const running = loop.run(stop.signal)
+  await until('a sync', () => requests.length >= 1 && log.error.mock.calls.length > 0)
+  stop.abort()
+  await running
+  expect(log.error.mock.calls[0]?.[0]).toMatchObject({
+    remedy: expect.stringMatching(/pool was deleted.*RUNNER_POOL_ID/),
+  })
+})
+
+test('a stopped daemon does not wait for a loop that hangs', async () => {
+  const stop = new AbortController()
+  const began = performance.now()
+  const ended = supervise([() => new Promise(() => undefined), async () => undefined], stop.signal)
+  stop.abort()
+  await ended
+  expect(performance.now() - began).toBeLessThan(STOP_LIMIT_MS + 1000)
+})
+
+function listing(executor: Pick<Executor, 'ready' | 'list'>) {
+  const stop = new AbortController()
+  const seen: Observation[] = []
+  const log = aLog()
+  const doubt = new Latch()
+  const observe = (one: Observation) => void seen.push(one)
+  const parts = { executor: executor as Executor, clock, log, doubt, observe }
+  return { ended: inventoryLoop(parts, stop.signal), stop, seen, log, doubt }
+}
+
+test('an Engine that hangs does not keep the listing from ending', async () => {
+  const { ended, stop, seen } = listing({ ready: () => new Promise(() => undefined), list: async () => [] })
+  stop.abort()
+  await ended
+  expect(seen).toEqual([])
+})
+
+test('a setting that stops to fit ends nothing: the inventory is unknown and the line says why', async () => {
+  let network = true
+  const { ended, stop, seen, log, doubt } = listing({
+    ready: async () => {
+      if (!network) throw new SettingsError('RUNNER_POLICY_FILE: no such network: jobs')
+    },
+    list: async () => [],
+  })
+  await until('a listing', () => seen.length === 1)
+  network = false
+  doubt.raise()
+  await until('a failed listing', () => seen.at(-1)?.type === 'listing_failed')
+  expect(log.error.mock.calls[0]?.[0]).toMatchObject({ error: expect.stringMatching(/no such network/) })
+  network = true
+  doubt.raise()
+  await until('another listing', () => seen.at(-1)?.type === 'listing')
+  stop.abort()
+  await ended
+})
+
+test('a setting that never fitted ends the loop', async () => {
+  const { ended } = listing({
+    ready: async () => {
+      throw new SettingsError('RUNNER_POLICY_FILE: no such network: jobs')
+    },
+    list: async () => [],
+  })
+  await expect(ended).rejects.toThrow('no such network')
+})
+
+test('after a SIGTERM that shows no effect the loop rests until something is due', async () => {
+  const ledger = aLedger()
+  const session_id = sessionId('a')
+  ledger.applyReply(aReply({ offers: [anOffer('a')] }), nowMs, nowMs)
+  ledger.observe({ type: 'prepared', session_id, image_digest: null }, nowMs)
+  ledger.observe({ type: 'created', session_id }, nowMs)
+  ledger.observe(
+    { type: 'running', session_id, startedAtMs: nowMs, started_at: '2026-11-23T00:00:01Z' },
+    nowMs,
+  )
+  const signalled: string[] = []
+  const parts = {
+    ledger,
+    executor: {
+      signal: async (_id: string, name: string) => {
+        signalled.push(name)
+        return { type: 'signalled' }
+      },
+      wait: () => new Promise(() => undefined),
+    },
+    state: { journal: { write: async () => undefined }, removeSessionFolder: async () => undefined },
+    clock,
+    log: aLog(),
+    onChange: () => undefined,
+    onDoubt: () => undefined,
+  } as unknown as SessionLoopParts
+  const sessions = new SessionLoop(parts)
+  const stop = new AbortController()
+  const running = sessions.run(stop.signal)
+  ledger.end(session_id, 'stopped', 'the test says so', nowMs)
+  sessions.wake()
+  await until('a SIGTERM', () => signalled.length === 1)
+  nowMs += 3_000
+  const plan = vi.spyOn(ledger, 'plan')
+  sessions.wake()
+  await sleep(400)
+  stop.abort()
+  await running
+  expect(plan.mock.calls.length).toBeLessThan(5)
+  expect(signalled).toEqual(['SIGTERM'])
+})
