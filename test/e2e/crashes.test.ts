@@ -162,13 +162,23 @@ describe.skipIf(!HAS_ENGINE)('a runner', () => {
     const tenant = await controlPlane.tenant()
     const original = await Daemon.of(controlPlane, tenant, { name: 'copied' })
     await original.online(tenant)
+    const held = await tenant.run({ image, command: JOBS.sleepMs(600_000), max_attempts: 1 })
+    const { session_id } = await tenant.reaches(held.id, 'running')
     const copy = newFolder('copy')
     cpSync(original.stateDir, copy, { recursive: true, filter: file => !file.endsWith('.sock') })
     const clone = original.copyTo(copy)
+    const former = (await tenant.runners()).map(runner => runner.id)
+    expect((await sessionContainers(former)).map(one => one.sessionId)).toContain(session_id)
     clone.start()
     await until('one of the two was superseded', () =>
       /boot_superseded|superseded/.test(original.log() + clone.log()),
     )
+    await until(
+      'the session of the older one has ended',
+      async () => !(await sessionContainers(former)).some(one => one.sessionId === session_id),
+    )
+    expect(original.hasEnded()).toBe(false)
+    await tenant.ends(held.id)
     const { id } = await tenant.run({ image, command: JOBS.succeed })
     expect((await tenant.ends(id)).status).toBe('succeeded')
     const runnerIds = (await tenant.runners()).map(runner => runner.id)
@@ -184,7 +194,14 @@ describe.skipIf(!HAS_ENGINE)('a runner', () => {
     const runnerIds = (await tenant.runners()).map(runner => runner.id)
     const { id } = await tenant.run({ image, command: node('setTimeout(() => process.exit(8), 6000)') })
     const running = await tenant.reaches(id, 'running')
+    let isLate = false
+    const limit = setTimeout(() => {
+      isLate = true
+      daemon.signal('SIGKILL')
+    }, 10_000)
     await daemon.end('SIGTERM')
+    clearTimeout(limit)
+    expect(isLate, 'it had to be killed').toBe(false)
     expect((await sessionContainers(runnerIds)).map(one => one.sessionId)).toEqual([running.session_id])
     await daemon.online(tenant)
     const run = await tenant.ends(id)

@@ -55,8 +55,10 @@ describe.skipIf(!HAS_ENGINE)('the runner image', () => {
   })
 
   test('leaves within ten seconds when it is stopped', async () => {
-    docker('stop', '-t', '20', name)
+    // After ten seconds the Engine kills it, which shows as 137.
+    docker('stop', '-t', '10', name)
     const { State } = await engine().getContainer(name).inspect()
+    expect(State.ExitCode).not.toBe(137)
     expect(State.ExitCode).toBe(0)
   })
 
