@@ -74,15 +74,16 @@ export type Observation =
   | ({ readonly type: 'exited'; readonly session_id: string } & ExitFacts)
   /** The session could not be brought to run, and nothing of it runs now. `container`: one exists all the same. */
   | { readonly type: 'failed'; readonly session_id: string; readonly exit: Exit; readonly container: boolean }
-  /** Asked to end it: nothing of it runs, and nothing in flight can still make it run. `container`: one exists. */
+  /** Asked to end it: nothing of it runs, and no start in flight can make it run. `container`: one exists. */
   | { readonly type: 'not_running'; readonly session_id: string; readonly container: boolean }
   | { readonly type: 'removed'; readonly session_id: string }
   | { readonly type: 'erased'; readonly session_id: string }
 
 /**
  * What is still undone, repeated by every plan until an observation says it is done. The shell works on one Engine
- * action per session at a time. A `prepare` that a plan no longer repeats is aborted; every other action is waited
- * for. A connection that breaks in the middle of `create` or `start` is no answer: the action is tried again.
+ * action per session at a time. A `prepare` that a plan no longer repeats is given up, as is what keeps a `terminate`
+ * or a `kill` waiting; every other action is waited for. A connection that breaks in the middle of `create` or
+ * `start` is no answer: the action is tried again.
  */
 export type Action =
   /** Write durably, then observe `journaled` with the same entry. */

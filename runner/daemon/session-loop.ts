@@ -12,10 +12,19 @@ import { logObservation } from './session-log.ts'
 const RETRY_CAP_MS = 5_000
 /** A SIGKILL that shows no effect is sent again, at this pace. */
 const RESIGNAL_MS = 2_000
+/** How long a SIGTERM waits for the call that would bring the session to run: an Engine that is well answers by then. */
+const PATIENCE_MS = 2_000
 /** Nothing is due: look again all the same. */
 const IDLE_MS = 60_000
 
 type EngineAction = Exclude<Action, { readonly type: 'journal' }>
+
+interface Call {
+  readonly session_id: string
+  readonly type: EngineAction['type']
+  readonly beganMs: number
+  readonly abort: AbortController
+}
 
 export interface SessionLoopParts {
   readonly ledger: SessionLedger
@@ -30,16 +39,24 @@ export interface SessionLoopParts {
 }
 
 /**
- * Carries out the ledger's plans: one Engine action and one journal write per session at a time. Deadlines are kept
+ * Carries out the ledger's plans: one Engine call and one journal write per session at a time. Deadlines are kept
  * here by a timer of their own, so that no call over the network can delay them.
+ *
+ * No call in flight keeps an end waiting: the call is given up and the signal sent at once. What was given up is not
+ * heard any more and may take effect in the Engine at any later time. It does no harm, because
+ * - an end is final: no step towards a start is taken after it, so a create that comes late is never started;
+ * - a signal removes what was not started, and starts go by the container's id, so a start that comes after it finds
+ *   nothing, and one that came before it is signalled;
+ * - whatever turns up all the same is shown by a listing, killed if it runs, and removed;
+ * - the folder is deleted only once nothing that was given up can still write to it.
  */
 export class SessionLoop {
   readonly #parts: SessionLoopParts
   readonly #changed = new Latch()
-  readonly #working = new Map<
-    string,
-    { readonly type: EngineAction['type']; readonly abort: AbortController }
-  >()
+  /** By session; the one whose outcome counts. */
+  readonly #calls = new Map<string, Call>()
+  /** Given up, and not yet back. */
+  readonly #strays = new Set<Call>()
   readonly #journaling = new Set<string>()
   readonly #watching = new Map<string, AbortController>()
   readonly #retries = new Map<string, { failures: number; atMs: number }>()
@@ -68,17 +85,20 @@ export class SessionLoop {
       await this.#changed.wait(this.#pauseMs(), signal)
     }
     for (const abort of this.#watching.values()) abort.abort()
-    for (const { type, abort } of this.#working.values()) if (type === 'prepare') abort.abort()
+    for (const { abort } of this.#calls.values()) abort.abort()
   }
 
   /** True while something is being written or asked that should be finished before the process ends. */
   isBusy(): boolean {
-    return this.#journaling.size > 0 || [...this.#working.values()].some(({ type }) => type !== 'prepare')
+    return this.#journaling.size > 0 || [...this.#calls.values()].some(({ type }) => type !== 'prepare')
   }
 
   #pauseMs(): number {
     const now = this.#parts.clock.now()
     const due = [this.#parts.ledger.nextDueAt() ?? Number.POSITIVE_INFINITY]
+    for (const { beganMs } of this.#calls.values()) {
+      if (beganMs + PATIENCE_MS > now) due.push(beganMs + PATIENCE_MS)
+    }
     for (const { atMs } of this.#retries.values()) if (atMs > now) due.push(atMs)
     // Only a SIGKILL is repeated; one that is overdue is already on its way or waits for its retry.
     for (const { signal, atMs } of this.#signalled.values()) {
@@ -89,15 +109,24 @@ export class SessionLoop {
   }
 
   #pump(): void {
-    const { ledger, clock } = this.#parts
+    const { ledger, clock, onDoubt } = this.#parts
     const actions = ledger.plan(clock.now())
     const wanted = new Set(actions.filter(one => one.type === 'prepare').map(one => one.session_id))
-    for (const [id, { type, abort }] of this.#working) {
-      if (type === 'prepare' && !wanted.has(id)) abort.abort()
+    for (const call of this.#calls.values()) {
+      if (call.type === 'prepare' && !wanted.has(call.session_id)) this.#giveUp(call)
     }
     for (const action of actions) {
-      if (action.type === 'journal') this.#journal(action.entry)
-      else this.#begin(action)
+      if (action.type === 'journal') {
+        this.#journal(action.entry)
+        continue
+      }
+      const call = this.#calls.get(action.session_id)
+      if (call !== undefined && overtakes(action, call, clock.now())) {
+        this.#giveUp(call)
+        // What it did, if anything, has to be seen.
+        onDoubt()
+      }
+      this.#begin(action)
     }
     for (const id of ledger.runningIds()) this.#watch(id)
     for (const id of this.#signalled.keys())
@@ -123,69 +152,79 @@ export class SessionLoop {
   }
 
   #begin(action: EngineAction): void {
-    const id = action.session_id
-    if (this.#working.has(id) || this.#mustWait(id) || this.#isRepeatedSignal(action)) return
-    if (action.type === 'erase' && this.#journaling.has(id)) return
+    const { session_id, type } = action
+    const key = `${type} ${session_id}`
+    if (this.#calls.has(session_id) || this.#mustWait(key) || this.#isRepeatedSignal(action)) return
+    if (type === 'erase' && this.#isWrittenTo(session_id)) return
     const abort = new AbortController()
-    this.#working.set(id, { type: action.type, abort })
-    void this.#attempt(id, `cannot ${action.type} the session`, () =>
-      this.#perform(action, abort.signal),
-    ).finally(() => {
-      this.#working.delete(id)
+    const call = { session_id, type, beganMs: this.#parts.clock.now(), abort }
+    this.#calls.set(session_id, call)
+    const work = async () => {
+      const seen = await this.#perform(action, abort.signal)
+      if (seen !== null && !abort.signal.aborted) this.observe(seen)
+    }
+    void this.#attempt(key, `cannot ${type} the session`, work, abort.signal).finally(() => {
+      this.#strays.delete(call)
+      if (this.#calls.get(session_id) === call) this.#calls.delete(session_id)
       this.#changed.raise()
     })
   }
 
-  async #perform(action: EngineAction, signal: AbortSignal): Promise<void> {
-    const { executor, state } = this.#parts
+  #giveUp(call: Call): void {
+    this.#calls.delete(call.session_id)
+    this.#strays.add(call)
+    call.abort.abort()
+  }
+
+  #isWrittenTo(id: string): boolean {
+    return this.#journaling.has(id) || [...this.#strays].some(call => call.session_id === id)
+  }
+
+  async #perform(action: EngineAction, abort: AbortSignal): Promise<Observation | null> {
+    const { executor } = this.#parts
     const session_id = action.session_id
     switch (action.type) {
       case 'prepare': {
         const onPulling = () => this.observe({ type: 'pulling', session_id })
-        const prepared = await executor.prepare(session_id, action.job, { signal, onPulling })
-        if (signal.aborted) return
-        this.observe({ ...prepared, session_id })
-        return
+        const prepared = await executor.prepare(session_id, action.job, { signal: abort, onPulling })
+        return { ...prepared, session_id }
       }
-      case 'create': {
-        const created = await executor.create(session_id, action.job)
-        this.observe({ ...created, session_id })
-        return
-      }
-      case 'start': {
-        const started = await executor.start(session_id, action.job)
-        this.observe({ ...started, session_id })
-        return
-      }
+      case 'create':
+        return { ...(await executor.create(session_id, action.job, abort)), session_id }
+      case 'start':
+        return { ...(await executor.start(session_id, action.job, abort)), session_id }
       case 'terminate':
-        return this.#signal(session_id, 'SIGTERM')
+        return this.#signal(session_id, 'SIGTERM', abort)
       case 'kill':
-        return this.#signal(session_id, 'SIGKILL')
+        return this.#signal(session_id, 'SIGKILL', abort)
       case 'remove':
-        await executor.remove(session_id)
-        this.observe({ type: 'removed', session_id })
-        return
+        await executor.remove(session_id, abort)
+        return { type: 'removed', session_id }
       case 'erase':
-        await state.removeSessionFolder(session_id)
-        await state.journal.erase(session_id)
-        for (const key of [`journal ${session_id}`, `watch ${session_id}`]) this.#retries.delete(key)
-        this.observe({ type: 'erased', session_id })
+        return this.#erase(session_id)
     }
   }
 
-  async #signal(id: string, signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
+  async #signal(id: string, signal: 'SIGTERM' | 'SIGKILL', abort: AbortSignal): Promise<Observation | null> {
     const { executor, ledger, clock, log, onDoubt } = this.#parts
     const session = ledger.session(id)
     const detail = session?.ending?.message
     log.info({ session_id: id, run_id: session?.entry?.run_id, signal, detail }, 'stopping the session')
-    const done = await executor.signal(id, signal)
-    if (done.type === 'not_running') {
-      this.observe({ type: 'not_running', session_id: id, container: done.container })
-      return
-    }
+    const done = await executor.signal(id, signal, abort)
+    if (done.type === 'not_running') return { type: 'not_running', session_id: id, container: done.container }
+    if (abort.aborted) return null
     this.#signalled.set(id, { signal, atMs: clock.now() })
     // Nobody waits for its end yet, so a listing has to show it.
     if (session?.phase.at !== 'running') onDoubt()
+    return null
+  }
+
+  async #erase(session_id: string): Promise<Observation> {
+    const { state } = this.#parts
+    await state.removeSessionFolder(session_id)
+    await state.journal.erase(session_id)
+    for (const key of this.#retries.keys()) if (key.endsWith(session_id)) this.#retries.delete(key)
+    return { type: 'erased', session_id }
   }
 
   /** A second SIGTERM makes many programs give up at once, so it is sent once. */
@@ -215,12 +254,19 @@ export class SessionLoop {
     return retry !== undefined && retry.atMs > this.#parts.clock.now()
   }
 
-  async #attempt(key: string, complaint: string, work: () => Promise<void>): Promise<void> {
+  /** @param abort once it is raised, no outcome is heard */
+  async #attempt(
+    key: string,
+    complaint: string,
+    work: () => Promise<void>,
+    abort?: AbortSignal,
+  ): Promise<void> {
     const { clock, log, onDoubt } = this.#parts
     try {
       await work()
       this.#retries.delete(key)
     } catch (error) {
+      if (abort?.aborted) return
       const failures = (this.#retries.get(key)?.failures ?? 0) + 1
       const pauseMs = Math.max(200, backoffMs(failures, 0, Math.random, RETRY_CAP_MS))
       this.#retries.set(key, { failures, atMs: clock.now() + pauseMs })
@@ -230,4 +276,11 @@ export class SessionLoop {
       onDoubt()
     }
   }
+}
+
+/** Whether the action must not wait for the call in flight. A SIGKILL waits only for what kills as well. */
+function overtakes(action: EngineAction, call: Call, nowMs: number): boolean {
+  if (action.type === 'kill') return call.type !== 'kill' && call.type !== 'remove'
+  const isForward = call.type === 'create' || call.type === 'start'
+  return action.type === 'terminate' && isForward && nowMs - call.beganMs >= PATIENCE_MS
 }

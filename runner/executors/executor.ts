@@ -1,26 +1,31 @@
-import type { Engine, Exit, Job } from '../../protocol/runner-api.ts'
+import type { Exit, Job } from '../../protocol/runner-api.ts'
 import type { ExitFacts, Found, RunningFacts } from '../daemon/ledger-types.ts'
 
 /**
  * How sessions are made to run. Failures that belong to the session are values; a thrown error means that the Engine
- * could not be asked, that nothing is known, and that the call is to be repeated.
+ * could not be asked, that nothing is known, and that the call is to be repeated. A call that was aborted is such a
+ * one too: the Engine may carry it out at any later time.
  */
 export interface Executor {
   readonly name: 'docker' | 'host'
   /** Sets up what sessions need on this host. */
   ready(signal?: AbortSignal): Promise<void>
-  /** Both reject promptly on abort. */
   list(signal?: AbortSignal): Promise<Found[]>
   prepare(sessionId: string, job: Job, hooks: PrepareHooks): Promise<Prepared | Failed>
   /** Repeating it for a session whose container exists changes nothing. */
-  create(sessionId: string, job: Job): Promise<{ readonly type: 'created' } | Failed>
+  create(sessionId: string, job: Job, abort: AbortSignal): Promise<{ readonly type: 'created' } | Failed>
   /** Starts only what was never started; otherwise says what it finds. */
-  start(sessionId: string, job: Job): Promise<Running | Ended | Failed>
-  signal(sessionId: string, signal: 'SIGTERM' | 'SIGKILL'): Promise<Signalled | NotRunning>
+  start(sessionId: string, job: Job, abort: AbortSignal): Promise<Running | Ended | Failed>
+  /** What was never started is made unable to start, also by a `start` that the Engine has yet to carry out. */
+  signal(
+    sessionId: string,
+    signal: 'SIGTERM' | 'SIGKILL',
+    abort: AbortSignal,
+  ): Promise<Signalled | NotRunning>
   /** Resolves when the session has ended. Rejects when the connection is lost, and on abort. */
   wait(sessionId: string, signal: AbortSignal): Promise<Ended>
   /** Removes the session's container, if it is there and ours. */
-  remove(sessionId: string): Promise<void>
+  remove(sessionId: string, abort: AbortSignal): Promise<void>
 }
 
 export interface PrepareHooks {
@@ -46,6 +51,3 @@ export interface NotRunning {
   readonly type: 'not_running'
   readonly container: boolean
 }
-
-/** Reported at registration and in every sync. */
-export type EngineFacts = Engine

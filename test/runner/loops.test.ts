@@ -12,7 +12,7 @@ import { STOP_LIMIT_MS, supervise } from '../../runner/daemon/supervisor.ts'
 import { SyncLoop, type SyncLoopParts } from '../../runner/daemon/sync-loop.ts'
 import type { Executor } from '../../runner/executors/executor.ts'
 import { SettingsError } from '../../runner/settings-error.ts'
-import { anEntry, anOffer, aReply, sessionId } from './support/factories.ts'
+import { anEntry, anOffer, aReply, aVerdict, sessionId } from './support/factories.ts'
 import { until } from './support/runner-process.ts'
 
 /** Single loops of the daemon, with whatever is around them played by the test. */
@@ -192,27 +192,11 @@ test('a setting that never fitted ends the loop', async () => {
   await expect(ended).rejects.toThrow('no such network')
 })
 
-test('after a SIGTERM that shows no effect the loop rests until something is due', async () => {
-  const ledger = aLedger()
-  const session_id = sessionId('a')
-  ledger.applyReply(aReply({ offers: [anOffer('a')] }), nowMs, nowMs)
-  ledger.observe({ type: 'prepared', session_id, image_digest: null }, nowMs)
-  ledger.observe({ type: 'created', session_id }, nowMs)
-  ledger.observe(
-    { type: 'running', session_id, startedAtMs: nowMs, started_at: '2026-11-23T00:00:01Z' },
-    nowMs,
-  )
-  const signalled: string[] = []
+function sessionLoop(ledger: SessionLedger, executor: object, removeSessionFolder = async () => undefined) {
   const parts = {
     ledger,
-    executor: {
-      signal: async (_id: string, name: string) => {
-        signalled.push(name)
-        return { type: 'signalled' }
-      },
-      wait: () => new Promise(() => undefined),
-    },
-    state: { journal: { write: async () => undefined }, removeSessionFolder: async () => undefined },
+    executor,
+    state: { journal: { write: async () => undefined, erase: async () => undefined }, removeSessionFolder },
     clock,
     log: aLog(),
     onChange: () => undefined,
@@ -221,15 +205,96 @@ test('after a SIGTERM that shows no effect the loop rests until something is due
   const sessions = new SessionLoop(parts)
   const stop = new AbortController()
   const running = sessions.run(stop.signal)
-  ledger.end(session_id, 'stopped', 'the test says so', nowMs)
+  const end = async () => {
+    stop.abort()
+    await running
+  }
+  return { sessions, end }
+}
+
+const A = sessionId('a')
+
+test('after a SIGTERM that shows no effect the loop rests until something is due', async () => {
+  const ledger = aLedger()
+  ledger.applyReply(aReply({ offers: [anOffer('a')] }), nowMs, nowMs)
+  ledger.observe({ type: 'prepared', session_id: A, image_digest: null }, nowMs)
+  ledger.observe({ type: 'created', session_id: A }, nowMs)
+  const started = { startedAtMs: nowMs, started_at: '2026-11-23T00:00:01Z' }
+  ledger.observe({ type: 'running', session_id: A, ...started }, nowMs)
+  const signalled: string[] = []
+  const { sessions, end } = sessionLoop(ledger, {
+    signal: async (_id: string, name: string) => {
+      signalled.push(name)
+      return { type: 'signalled' }
+    },
+    wait: () => new Promise(() => undefined),
+  })
+  ledger.end(A, 'stopped', 'the test says so', nowMs)
   sessions.wake()
   await until('a SIGTERM', () => signalled.length === 1)
   nowMs += 3_000
   const plan = vi.spyOn(ledger, 'plan')
   sessions.wake()
   await sleep(400)
-  stop.abort()
-  await running
+  await end()
   expect(plan.mock.calls.length).toBeLessThan(5)
   expect(signalled).toEqual(['SIGTERM'])
+})
+
+test('a start that failed a moment ago does not keep a SIGKILL waiting', async () => {
+  const ledger = aLedger()
+  ledger.applyReply(aReply({ offers: [anOffer('a')] }), nowMs, nowMs)
+  ledger.observe({ type: 'prepared', session_id: A, image_digest: null }, nowMs)
+  ledger.observe({ type: 'created', session_id: A }, nowMs)
+  let starts = 0
+  const { sessions, end } = sessionLoop(ledger, {
+    start: async () => {
+      starts += 1
+      throw new Error('connect ECONNREFUSED')
+    },
+    signal: async () => ({ type: 'not_running', container: false }),
+  })
+  await until('a failed start', () => starts === 1)
+  // The clock stands still, so that no pause after a failure is ever over.
+  ledger.halt('the test says so', nowMs - 60_000)
+  sessions.wake()
+  await until('the end', () => ledger.liveCount() === 0)
+  await end()
+})
+
+test('what was given up is not heard, and the folder stays until it can no longer write there', async () => {
+  const ledger = aLedger()
+  ledger.applyReply(aReply({ offers: [anOffer('a')] }), nowMs, nowMs)
+  ledger.observe({ type: 'prepared', session_id: A, image_digest: null }, nowMs)
+  let comeBack: () => void = () => undefined
+  let isErased = false
+  let isAsked = false
+  const { sessions, end } = sessionLoop(
+    ledger,
+    {
+      create: async () => {
+        isAsked = true
+        await new Promise<void>(resolve => {
+          comeBack = resolve
+        })
+        return { type: 'created' }
+      },
+      signal: async () => ({ type: 'not_running', container: false }),
+    },
+    async () => {
+      isErased = true
+    },
+  )
+  await until('a create', () => isAsked)
+  ledger.halt('the test says so', nowMs - 60_000)
+  sessions.wake()
+  await until('the end', () => ledger.liveCount() === 0)
+  ledger.applyReply(aReply({ leases: [aVerdict('a', 'forget')] }), nowMs, nowMs)
+  sessions.wake()
+  await sleep(100)
+  expect(isErased).toBe(false)
+  comeBack()
+  await until('nothing is left', () => ledger.isEmpty())
+  expect(isErased).toBe(true)
+  await end()
 })

@@ -19,11 +19,12 @@ import type {
   Signalled,
 } from '../executor.ts'
 import { classifyFailure } from './classify-failure.ts'
-import { exitFacts, foundInRow, foundOf, runningFacts, sessionOf, stateOf } from './containers.ts'
-import { EngineTimeout, engineRefusal, type HostFacts, isNotFound, untilStopped, within } from './engine.ts'
+import { exitFacts, foundOf, runningFacts, stateOf } from './containers.ts'
+import { engineRefusal, type HostFacts, untilStopped, within } from './engine.ts'
 import type { ImageFacts, Images } from './images.ts'
 import { ensureNetwork } from './network.ts'
-import { containerName, containerOptions, LABELS } from './template.ts'
+import { SessionContainers } from './session-containers.ts'
+import { containerName, containerOptions } from './template.ts'
 import { deviations } from './verify.ts'
 
 export interface DockerExecutorParts {
@@ -45,48 +46,23 @@ export interface DockerExecutorParts {
   readonly clock: Clock
 }
 
-/** A listing has its rows to fall back on, so one container that cannot be inspected holds it up no longer than this. */
-const ROW_INSPECT_TIMEOUT_MS = 10_000
-
 /** One container per session, found again by its labels and its name, whatever happened to this process. */
 export class DockerExecutor implements Executor {
   readonly name = 'docker'
   readonly #parts: DockerExecutorParts
+  readonly #containers: SessionContainers
 
   constructor(parts: DockerExecutorParts) {
     this.#parts = parts
+    this.#containers = new SessionContainers(parts)
   }
 
-  async ready(signal?: AbortSignal): Promise<void> {
-    await ensureNetwork(this.#parts.docker, this.#parts.policy.network, signal)
+  async ready(abort?: AbortSignal): Promise<void> {
+    await ensureNetwork(this.#parts.docker, this.#parts.policy.network, abort)
   }
 
-  async list(signal?: AbortSignal): Promise<Found[]> {
-    const { docker, installationId } = this.#parts
-    const filters = { label: [`${LABELS.installation}=${installationId}`] }
-    const listed = await within(docker, engine => engine.listContainers({ all: true, filters }), { signal })
-    const found = await Promise.all(
-      listed.map(async row => {
-        const sessionId = sessionOf({ names: row.Names, labels: row.Labels }, installationId)
-        return sessionId === null ? null : this.#look(row, sessionId, signal)
-      }),
-    )
-    return found.filter(one => one !== null)
-  }
-
-  /** @returns null when it was removed since it was listed */
-  async #look(row: Docker.ContainerInfo, sessionId: string, signal?: AbortSignal): Promise<Found | null> {
-    const { docker, clock } = this.#parts
-    const limits = { signal, timeoutMs: ROW_INSPECT_TIMEOUT_MS }
-    try {
-      const made = await within(docker, engine => engine.getContainer(row.Id).inspect(), limits)
-      return foundOf(made, sessionId, clock)
-    } catch (error) {
-      if (isNotFound(error)) return null
-      if (error instanceof EngineTimeout || engineRefusal(error) !== null)
-        return foundInRow(row, sessionId, clock)
-      throw error
-    }
+  list(abort?: AbortSignal): Promise<Found[]> {
+    return this.#containers.list(abort)
   }
 
   async prepare(_sessionId: string, job: Job, hooks: PrepareHooks): Promise<Prepared | Failed> {
@@ -107,11 +83,11 @@ export class DockerExecutor implements Executor {
     }
   }
 
-  async create(sessionId: string, job: Job): Promise<{ type: 'created' } | Failed> {
+  async create(sessionId: string, job: Job, abort?: AbortSignal): Promise<{ type: 'created' } | Failed> {
     const { docker, images } = this.#parts
     let image: ImageFacts | null
     try {
-      image = await images.inspect(job.image)
+      image = await images.inspect(job.image, abort)
     } catch (error) {
       return refused('create', error, false)
     }
@@ -122,16 +98,15 @@ export class DockerExecutor implements Executor {
         exit: classifyFailure('create', `no such image: ${job.image}`),
       }
     }
-    const unready = (await this.#makeFolder(sessionId)) ?? (await this.#restoreNetwork())
+    const unready = (await this.#makeFolder(sessionId)) ?? (await this.#restoreNetwork(abort))
     if (unready !== null) return unready
     const options = this.#template(sessionId, job, image)
     try {
-      await within(docker, engine => engine.createContainer(options))
+      await within(docker, engine => engine.createContainer(options), { signal: abort })
       return { type: 'created' }
     } catch (error) {
-      if (engineRefusal(error)?.status === 409 && (await this.#inspect(sessionId)) !== null) {
-        return { type: 'created' }
-      }
+      const isTaken = engineRefusal(error)?.status === 409
+      if (isTaken && (await this.#containers.inspect(sessionId, abort)) !== null) return { type: 'created' }
       return refused('create', error, false)
     }
   }
@@ -155,9 +130,9 @@ export class DockerExecutor implements Executor {
   }
 
   /** Cleaning up an Engine removes networks that nobody uses at that time. @returns null on success */
-  async #restoreNetwork(): Promise<Failed | null> {
+  async #restoreNetwork(abort?: AbortSignal): Promise<Failed | null> {
     try {
-      await ensureNetwork(this.#parts.docker, this.#parts.policy.network)
+      await ensureNetwork(this.#parts.docker, this.#parts.policy.network, abort)
       return null
     } catch (error) {
       if (!(error instanceof SettingsError)) return refused('start', error, false)
@@ -170,47 +145,47 @@ export class DockerExecutor implements Executor {
     }
   }
 
-  async start(sessionId: string, job: Job): Promise<Running | Ended | Failed> {
-    const before = await this.#inspect(sessionId)
+  async start(sessionId: string, job: Job, abort?: AbortSignal): Promise<Running | Ended | Failed> {
+    const before = await this.#containers.inspect(sessionId, abort)
     if (before === null) return gone()
     const found = foundOf(before, sessionId, this.#parts.clock)
     if (found.state !== 'created') return this.#outcome(sessionId, before)
     let wrong: string | null
     try {
-      wrong = await this.#deviations(sessionId, job, before)
+      wrong = await this.#deviations(sessionId, job, before, abort)
     } catch (error) {
       return refused('create', error, true)
     }
     if (wrong !== null) {
-      await this.remove(sessionId)
+      await this.#containers.remove(sessionId, abort)
       const what = `the container is not as the template says, so it was not started: ${wrong}`
       const message = what.slice(0, 1000)
       return { type: 'failed', container: false, exit: { code: null, reason: 'engine_error', message } }
     }
     try {
-      await within(this.#parts.docker, engine => engine.getContainer(before.Id).start())
+      // By its id: carried out late, it cannot start anything else.
+      const limits = { signal: abort }
+      await within(this.#parts.docker, engine => engine.getContainer(before.Id).start(), limits)
     } catch (error) {
       return refused('start', error, true)
     }
-    const after = await this.#inspect(sessionId)
+    const after = await this.#containers.inspect(sessionId, abort)
     return after === null ? gone() : this.#outcome(sessionId, after)
   }
 
-  async signal(sessionId: string, signal: 'SIGTERM' | 'SIGKILL'): Promise<Signalled | NotRunning> {
-    const made = await this.#inspect(sessionId)
+  async signal(
+    sessionId: string,
+    signal: 'SIGTERM' | 'SIGKILL',
+    abort?: AbortSignal,
+  ): Promise<Signalled | NotRunning> {
+    const made = await this.#containers.inspect(sessionId, abort)
     if (made === null) return { type: 'not_running', container: false }
     if (foundOf(made, sessionId, this.#parts.clock).state === 'created') {
-      // A start whose answer was lost may still be queued in the Engine: only without a container can it do no harm.
-      await this.remove(sessionId)
+      // A start that was given up may still be queued in the Engine: only without a container can it do no harm.
+      await this.#containers.remove(sessionId, abort)
       return { type: 'not_running', container: false }
     }
-    try {
-      await within(this.#parts.docker, engine => engine.getContainer(made.Id).kill({ signal }))
-    } catch (error) {
-      // 409: it ended by itself in between; its end is observed like any other.
-      const status = engineRefusal(error)?.status
-      if (status !== 409 && status !== 404) throw error
-    }
+    await this.#containers.kill(made, signal, abort)
     return { type: 'signalled' }
   }
 
@@ -225,32 +200,8 @@ export class DockerExecutor implements Executor {
     return { type: 'exited', ...exitFacts(stateOf(made), clock) }
   }
 
-  async remove(sessionId: string): Promise<void> {
-    const made = await this.#inspect(sessionId)
-    if (made === null) return
-    try {
-      // `v`: volumes that the image declares would otherwise stay for ever.
-      const options = { v: true, force: true }
-      await within(this.#parts.docker, engine => engine.getContainer(made.Id).remove(options))
-    } catch (error) {
-      const status = engineRefusal(error)?.status
-      if (status === 404) return
-      // 409: another removal is under way; the next look finds it gone.
-      throw error
-    }
-  }
-
-  /** @returns the session's own container, or null; a foreign one that took its name counts as none */
-  async #inspect(sessionId: string): Promise<Docker.ContainerInspectInfo | null> {
-    try {
-      const name = containerName(sessionId)
-      const made = await within(this.#parts.docker, engine => engine.getContainer(name).inspect())
-      const own = { names: [made.Name], labels: made.Config.Labels }
-      return sessionOf(own, this.#parts.installationId) === sessionId ? made : null
-    } catch (error) {
-      if (isNotFound(error)) return null
-      throw error
-    }
+  remove(sessionId: string, abort?: AbortSignal): Promise<void> {
+    return this.#containers.remove(sessionId, abort)
   }
 
   #outcome(sessionId: string, made: Docker.ContainerInspectInfo): Running | Ended {
@@ -262,8 +213,13 @@ export class DockerExecutor implements Executor {
       : { type: 'exited', ...exitFacts(state, clock) }
   }
 
-  async #deviations(sessionId: string, job: Job, made: Docker.ContainerInspectInfo): Promise<string | null> {
-    const image = await this.#parts.images.inspect(made.Image)
+  async #deviations(
+    sessionId: string,
+    job: Job,
+    made: Docker.ContainerInspectInfo,
+    abort?: AbortSignal,
+  ): Promise<string | null> {
+    const image = await this.#parts.images.inspect(made.Image, abort)
     if (image === null) return `its image ${made.Image} is gone`
     const found = deviations(this.#template(sessionId, job, image), made)
     return found.length === 0 ? null : found.join('; ')

@@ -2,8 +2,15 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type Docker from 'dockerode'
 import { openEngine } from '../../../runner/executors/docker/engine.ts'
 
+type Said = { status: number; body: unknown } | 'hang'
 /** Answers one call, or leaves it without an answer. The version prefix and the query are not part of the path. */
-export type Answer = (path: string, method: string) => { status: number; body: unknown } | 'hang'
+export type Answer = (path: string, method: string, call: Call) => Said | Promise<Said>
+
+export interface Call {
+  readonly query: URLSearchParams
+  /** Parsed; null where there was none. */
+  readonly body: unknown
+}
 
 /** An Engine that says whatever a test wants to hear, on a socket of its own. */
 export class FakeEngine {
@@ -12,7 +19,7 @@ export class FakeEngine {
   readonly calls: string[] = []
   connections = 0
   answer: Answer = () => ({ status: 500, body: { message: 'not said' } })
-  readonly #server = createServer((request, response) => this.#reply(request, response))
+  readonly #server = createServer((request, response) => void this.#reply(request, response))
 
   constructor(path: string) {
     this.#path = path
@@ -34,10 +41,12 @@ export class FakeEngine {
     this.#server.closeAllConnections()
   }
 
-  #reply({ url = '', method = '' }: IncomingMessage, response: ServerResponse): void {
-    const path = url.replace(/\?.*$/, '')
+  async #reply(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { pathname: path, searchParams: query } = new URL(request.url ?? '', 'http://engine')
+    const { method = '' } = request
     this.calls.push(`${method} ${path}`)
-    const said = this.answer(path, method)
+    const text = (await request.toArray()).join('')
+    const said = await this.answer(path, method, { query, body: text === '' ? null : JSON.parse(text) })
     if (said === 'hang') return
     const headers = { 'content-type': 'application/json', connection: 'close' }
     response.writeHead(said.status, headers).end(JSON.stringify(said.body))

@@ -1,0 +1,99 @@
+import type Docker from 'dockerode'
+import type { Clock } from '../../clock.ts'
+import type { Found } from '../../daemon/ledger-types.ts'
+import { foundInRow, foundOf, sessionOf } from './containers.ts'
+import { EngineTimeout, engineRefusal, isNotFound, within } from './engine.ts'
+import { containerName, LABELS } from './template.ts'
+
+/** A listing has its rows to fall back on, so one container that cannot be inspected holds it up no longer than this. */
+const ROW_INSPECT_TIMEOUT_MS = 10_000
+
+export interface SessionContainersParts {
+  readonly docker: Docker
+  readonly installationId: string
+  readonly clock: Clock
+}
+
+/** The containers that are this runner's to see, to signal and to remove. Everybody else's count as not there. */
+export class SessionContainers {
+  readonly #parts: SessionContainersParts
+
+  constructor(parts: SessionContainersParts) {
+    this.#parts = parts
+  }
+
+  async list(abort?: AbortSignal): Promise<Found[]> {
+    const { docker, installationId } = this.#parts
+    const filters = { label: [`${LABELS.installation}=${installationId}`] }
+    const limits = { signal: abort }
+    const listed = await within(docker, engine => engine.listContainers({ all: true, filters }), limits)
+    const found = await Promise.all(
+      listed.map(async row => {
+        const sessionId = sessionOf({ names: row.Names, labels: row.Labels }, installationId)
+        return sessionId === null ? null : this.#look(row, sessionId, abort)
+      }),
+    )
+    return found.filter(one => one !== null)
+  }
+
+  /** @returns null when it was removed since it was listed */
+  async #look(row: Docker.ContainerInfo, sessionId: string, abort?: AbortSignal): Promise<Found | null> {
+    const { docker, clock } = this.#parts
+    const limits = { signal: abort, timeoutMs: ROW_INSPECT_TIMEOUT_MS }
+    try {
+      const made = await within(docker, engine => engine.getContainer(row.Id).inspect(), limits)
+      return foundOf(made, sessionId, clock)
+    } catch (error) {
+      if (isNotFound(error)) return null
+      if (error instanceof EngineTimeout || engineRefusal(error) !== null)
+        return foundInRow(row, sessionId, clock)
+      throw error
+    }
+  }
+
+  /** @returns the session's own container, or null; a foreign one that took its name counts as none */
+  async inspect(sessionId: string, abort?: AbortSignal): Promise<Docker.ContainerInspectInfo | null> {
+    try {
+      const name = containerName(sessionId)
+      const limits = { signal: abort }
+      const made = await within(this.#parts.docker, engine => engine.getContainer(name).inspect(), limits)
+      const own = { names: [made.Name], labels: made.Config.Labels }
+      return sessionOf(own, this.#parts.installationId) === sessionId ? made : null
+    } catch (error) {
+      if (isNotFound(error)) return null
+      throw error
+    }
+  }
+
+  /** One that has ended by itself is no error: its end is observed like any other. */
+  async kill(
+    { Id }: Docker.ContainerInspectInfo,
+    signal: 'SIGTERM' | 'SIGKILL',
+    abort?: AbortSignal,
+  ): Promise<void> {
+    try {
+      const limits = { signal: abort }
+      await within(this.#parts.docker, engine => engine.getContainer(Id).kill({ signal }), limits)
+    } catch (error) {
+      const status = engineRefusal(error)?.status
+      if (status !== 409 && status !== 404) throw error
+    }
+  }
+
+  /** By the session's name, so that nothing is removed that was not looked at first. */
+  async remove(sessionId: string, abort?: AbortSignal): Promise<void> {
+    const made = await this.inspect(sessionId, abort)
+    if (made === null) return
+    try {
+      // `v`: volumes that the image declares would otherwise stay for ever.
+      const options = { v: true, force: true }
+      const limits = { signal: abort }
+      await within(this.#parts.docker, engine => engine.getContainer(made.Id).remove(options), limits)
+    } catch (error) {
+      const status = engineRefusal(error)?.status
+      if (status === 404) return
+      // 409: another removal is under way; the next look finds it gone.
+      throw error
+    }
+  }
+}
