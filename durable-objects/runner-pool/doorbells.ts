@@ -58,6 +58,11 @@ export class Doorbells implements DoorbellView {
     this.#rung.delete(runnerId)
   }
 
+  /** For a runner whose credential has died. */
+  hangUp(runnerId: string): void {
+    this.close(runnerId, DOORBELL.closeUnauthenticated, 'the credential is no longer valid')
+  }
+
   /** When the socket was opened or last answered a ping. */
   signOfLife(socket: WebSocket): number {
     const attachment: unknown = socket.deserializeAttachment()

@@ -1,26 +1,21 @@
 import { DurableObject } from 'cloudflare:workers'
-import { typeidUnboxed } from 'typeid-js'
 import type { Page, PoolState, Runner } from '../../protocol/admin-api.ts'
 import { accepted, type Refusal, type Result, refused } from '../../protocol/errors.ts'
-import { ID_PREFIXES } from '../../protocol/ids.ts'
 import type { Placement, Run } from '../../protocol/run.ts'
-import { DOORBELL, type SyncRequest, type SyncResponse } from '../../protocol/runner-api.ts'
+import type { SyncRequest, SyncResponse } from '../../protocol/runner-api.ts'
 import { logLine, reasonOf } from '../log.ts'
-import { parseSettings, runnersEnabled, type Settings } from '../settings.ts'
+import { parseSettings } from '../settings.ts'
 import { AlarmClock } from './alarm.ts'
+import { AwakePool, type PoolParts } from './awake-pool.ts'
 import { authenticate } from './core/authentication.ts'
-import type { Effects, PoolContext, Rules } from './core/context.ts'
-import { planRings } from './core/doorbell.ts'
-import { sweep } from './core/expiry.ts'
-import type { PoolRecord, RunnerMemo } from './core/model.ts'
+import type { PoolContext } from './core/context.ts'
+import type { PoolRecord } from './core/model.ts'
 import { explain } from './core/placement.ts'
 import * as runners from './core/runners.ts'
 import { cancel, enqueue, readRun, toRun } from './core/runs.ts'
 import { sync } from './core/sync.ts'
 import { Doorbells } from './doorbells.ts'
 import { DurableSql } from './durable-sql.ts'
-import { drainOutbox, drainRetryMs } from './outbox-drain.ts'
-import { projectRuns } from './projection.ts'
 import {
   DOORBELL_HEADERS,
   type NewRun,
@@ -35,63 +30,50 @@ import { PoolStore } from './store/store.ts'
 /**
  * One object per pool. It serialises the pool's queue, runners, leases and commands: every method loads,
  * decides in the pure core, stores in one transaction, re-arms the alarm and returns data.
- *
- * Memory holds only what may be lost at any moment: memos of runners, which rings are out, the armed time.
  */
 
-/** Ended runs stay this long, so that a repeated `enqueue` of the same id finds its run. */
-const RETAIN_ENDED_MS = 25 * 3_600_000
-const PRUNE_BATCH = 200
 /** The alarm handler never throws, because a throw is retried on a schedule of the platform's own. */
 const ALARM_RETRY_MS = 5_000
-/** An object has one alarm at a time: while D1 is slow, leases still have to end. The drain goes on behind it. */
-const DRAIN_WAIT_MS = 1_000
 
-export interface RunnerPoolEnv {
+interface RunnerPoolEnv {
   readonly DB: D1Database
 }
 
 const NOT_FOUND = refused('not_found', 'no such pool')
 
 export class RunnerPool extends DurableObject<RunnerPoolEnv> implements RunnerPoolRpc {
-  readonly #store: PoolStore
-  readonly #alarm: AlarmClock
-  readonly #doorbells: Doorbells
-  readonly #memos = new Map<string, RunnerMemo>()
-  readonly #settings: Settings
-  #pool: PoolRecord | null = null
-  #wokeAt = 0
-  #latest = 0
-  /** No lease is due before this; 0 while nobody has looked. */
-  #leasesDueAt = 0
-  #drainFailures = 0
-  #draining: Promise<boolean> | null = null
+  readonly #parts: PoolParts
+  /** Null while there is nothing here: never initialised, or destroyed. */
+  #pool: AwakePool | null = null
 
   constructor(ctx: DurableObjectState, env: RunnerPoolEnv) {
     super(ctx, env)
     const parsed = parseSettings({ ...env })
     if (!parsed.ok) throw new Error(`settings are not valid: ${parsed.problems.join('; ')}`)
-    this.#settings = parsed.settings
-    this.#store = new PoolStore(new DurableSql(ctx.storage.sql))
-    this.#alarm = new AlarmClock(ctx.storage)
-    this.#doorbells = new Doorbells(ctx)
+    this.#parts = {
+      storage: ctx.storage,
+      store: new PoolStore(new DurableSql(ctx.storage.sql)),
+      alarm: new AlarmClock(ctx.storage),
+      doorbells: new Doorbells(ctx),
+      settings: parsed.settings,
+      database: () => this.env.DB,
+    }
     ctx.blockConcurrencyWhile(async () => {
-      this.#pool = ctx.storage.transactionSync(() => this.#store.open())
-      if (this.#pool === null) return
-      this.#latest = this.#store.leases.latestRenewal()
-      this.#wokeAt = this.#now()
+      const { store, alarm } = this.#parts
+      const pool = this.#open(() => store.open())
+      if (pool === null) return
       // An alarm that was lost, or never armed before a crash, is made good here.
-      if ((await this.#alarm.load()) === null && this.#store.hasDues()) this.#alarm.wakeBy(this.#wokeAt)
+      if ((await alarm.load()) === null && store.hasDues()) alarm.wakeBy(pool.now())
     })
   }
 
   async initialise(identity: PoolIdentity): Promise<void> {
     if (this.#pool !== null) return
-    this.#pool = this.ctx.storage.transactionSync(() => {
-      this.#store.initialise(identity)
-      return this.#store.open()
+    const { store } = this.#parts
+    this.#open(() => {
+      store.initialise(identity)
+      return store.open()
     })
-    this.#wokeAt = this.#now()
   }
 
   async previewDestroy(): Promise<Result<null>> {
@@ -101,17 +83,17 @@ export class RunnerPool extends DurableObject<RunnerPoolEnv> implements RunnerPo
   async destroy(): Promise<Result<null>> {
     const before = this.#mayBeDestroyed()
     if (!before.ok) return before
-    const saved = await this.#drainInTime()
+    const saved = await this.#pool?.history.inTime()
     // Others were served while D1 was written to; from this look on to the end nobody is.
     const verdict = this.#mayBeDestroyed()
     if (!verdict.ok) return verdict
-    if (!saved || !this.#store.outbox.isEmpty()) {
+    const { store, alarm, doorbells } = this.#parts
+    if (!saved || !store.outbox.isEmpty()) {
       return refused('overloaded', 'the history of the pool is still being saved')
     }
     this.#pool = null
-    this.#memos.clear()
-    this.#alarm.disarmed()
-    for (const runnerId of this.#doorbells.bells().keys()) this.#hangUp(runnerId)
+    alarm.disarmed()
+    for (const runnerId of doorbells.bells().keys()) doorbells.hangUp(runnerId)
     await this.ctx.storage.deleteAlarm()
     await this.ctx.storage.deleteAll()
     return verdict
@@ -166,9 +148,7 @@ export class RunnerPool extends DurableObject<RunnerPoolEnv> implements RunnerPo
   async register(
     registration: Registration,
   ): Promise<Result<{ runner_id: string; sync_interval_ms: number }>> {
-    const result = this.#command(ctx => runners.register(ctx, registration))
-    if (result.ok) this.#hangUp(result.value.runner_id)
-    return result
+    return this.#command(ctx => runners.register(ctx, registration))
   }
 
   async authenticateRunner(runnerId: string, credentialHash: string): Promise<Result<null>> {
@@ -182,7 +162,7 @@ export class RunnerPool extends DurableObject<RunnerPoolEnv> implements RunnerPo
 
   async sync(runnerId: string, credentialHash: string, request: SyncRequest): Promise<Result<SyncResponse>> {
     const result = this.#command(ctx => sync(ctx, runnerId, credentialHash, request))
-    if (result.ok && !result.value.stale) this.#doorbells.answered(runnerId)
+    if (result.ok && !result.value.stale) this.#parts.doorbells.answered(runnerId)
     return result
   }
 
@@ -191,13 +171,11 @@ export class RunnerPool extends DurableObject<RunnerPoolEnv> implements RunnerPo
   }
 
   async deregister(runnerId: string, credentialHash: string): Promise<Result<null>> {
-    const result = this.#command(ctx => {
+    return this.#command(ctx => {
       const known = authenticate(ctx, runnerId, credentialHash)
       if (known.ok) runners.remove(ctx, known.value.runner, false)
       return known.ok ? accepted(null) : known
     })
-    if (result.ok) this.#hangUp(runnerId)
-    return result
   }
 
   async listRunners(limit: number, cursor: string | null): Promise<Result<Page<Runner>>> {
@@ -221,28 +199,26 @@ export class RunnerPool extends DurableObject<RunnerPoolEnv> implements RunnerPo
   }
 
   async removeRunner(runnerId: string, force: boolean): Promise<Result<null>> {
-    const result = this.#command(ctx => {
+    return this.#command(ctx => {
       const runner = runners.findRunner(ctx, runnerId)
       if (runner === null) return refused('not_found', 'no such runner')
       runners.remove(ctx, runner, force)
       return accepted(null)
     })
-    if (result.ok) this.#hangUp(runnerId)
-    return result
   }
 
   async runnersOnlineByToken(): Promise<Result<Record<string, number>>> {
     return this.#command(ctx => accepted(runners.onlineByToken(ctx)))
   }
 
-  /** The doorbell's upgrade. The status tells the Worker what to answer when it is refused. */
+  /** The doorbell's upgrade. The Worker has asked first, so what is refused here has changed since. */
   override async fetch(request: Request): Promise<Response> {
     const runnerId = request.headers.get(DOORBELL_HEADERS.runnerId) ?? ''
     const hash = request.headers.get(DOORBELL_HEADERS.credentialHash) ?? ''
     const known = await this.authenticateRunner(runnerId, hash)
     if (!known.ok) return refusalResponse(known.error)
     const { 0: client, 1: server } = new WebSocketPair()
-    this.#doorbells.accept(runnerId, server, this.#now())
+    this.#parts.doorbells.accept(runnerId, server, Date.now())
     return new Response(null, { status: 101, webSocket: client })
   }
 
@@ -262,28 +238,20 @@ export class RunnerPool extends DurableObject<RunnerPoolEnv> implements RunnerPo
   }
 
   override async alarm(): Promise<void> {
-    this.#alarm.disarmed()
+    const { alarm } = this.#parts
+    alarm.disarmed()
     const pool = this.#pool
     if (pool === null) return
     try {
-      const next = this.#command(ctx => {
-        const due = sweep(ctx, this.#leasesDueAt)
-        // Rings that nobody answered are passed on.
-        if (ctx.store.queue.lanes().length > 0) ctx.effects.workWaits = true
-        return accepted(due)
-      })
-      if (next.ok) {
-        this.#leasesDueAt = next.value.leasesDueAt
-        this.#alarm.wakeBy(next.value.next)
-      }
-      const saved = await this.#drainInTime()
+      pool.sweep()
+      const saved = await pool.history.inTime()
       // Destroyed while D1 was written to: nothing may be left behind.
-      if (this.#pool === null) return
-      if (!saved) this.#alarm.wakeBy(this.#now() + drainRetryMs(this.#drainFailures, Math.random()))
-      this.#prune()
+      if (this.#pool !== pool) return
+      if (!saved) alarm.wakeBy(pool.now() + pool.history.retryMs())
+      pool.prune()
     } catch (error) {
-      logLine('error', 'pool_alarm_failed', { pool_id: pool.poolId, reason: reasonOf(error) })
-      if (this.#pool !== null) this.#alarm.wakeBy(this.#now() + ALARM_RETRY_MS)
+      logLine('error', 'pool_alarm_failed', { pool_id: pool.record.poolId, reason: reasonOf(error) })
+      if (this.#pool === pool) alarm.wakeBy(pool.now() + ALARM_RETRY_MS)
     }
   }
 
@@ -300,135 +268,23 @@ export class RunnerPool extends DurableObject<RunnerPoolEnv> implements RunnerPo
   #doorbellClosed(socket: WebSocket): void {
     const [runnerId] = this.ctx.getTags(socket)
     if (runnerId === undefined) return
-    const pongAt = this.#doorbells.signOfLife(socket)
+    const pongAt = this.#parts.doorbells.signOfLife(socket)
     this.#command(ctx => accepted(runners.doorbellLost(ctx, runnerId, pongAt)))
   }
 
   #command<T>(decide: (ctx: PoolContext) => Result<T>): Result<T> {
-    const pool = this.#pool
-    if (pool === null) return NOT_FOUND
-    const ctx = this.#context(pool)
-    const state = { ...pool }
-    try {
-      const result = this.ctx.storage.transactionSync(() => decide(ctx))
-      this.#apply(ctx)
-      return result
-    } catch (error) {
-      // Nothing of the command was stored, so nothing of it may stay in memory; the rest of it can be spared.
-      Object.assign(pool, state)
-      this.#memos.clear()
-      this.#wokeAt = this.#now()
-      throw error
-    }
+    return this.#pool === null ? NOT_FOUND : this.#pool.command(decide)
   }
 
-  #context(pool: PoolRecord): PoolContext {
-    return {
-      pool,
-      store: this.#store,
-      rules: rulesOf(this.#settings),
-      now: this.#now(),
-      wokeAt: this.#wokeAt,
-      memos: this.#memos,
-      doorbells: this.#doorbells,
-      offersAllowed: runnersEnabled(this.#settings, pool.tenantSlug),
-      mintId: kind => typeidUnboxed(ID_PREFIXES[kind]),
-      effects: { wakeAt: null, leaseDueAt: null, ring: new Set(), workWaits: false } satisfies Effects,
-    }
-  }
-
-  #apply(ctx: PoolContext): void {
-    this.#alarm.wakeBy(ctx.effects.wakeAt)
-    this.#leasesDueAt = Math.min(this.#leasesDueAt, ctx.effects.leaseDueAt ?? this.#leasesDueAt)
-    for (const runnerId of ctx.effects.ring) this.#doorbells.ring(runnerId, ctx.now)
-    if (ctx.effects.workWaits) this.#ringForWork(ctx)
-  }
-
-  #ringForWork(ctx: PoolContext): void {
-    const bells = this.#doorbells.bells()
-    if (bells.size === 0) return
-    const plan = planRings(ctx, bells)
-    for (const runnerId of plan.giveUp) this.#doorbells.close(runnerId, 1011, 'rings are not answered')
-    for (const runnerId of plan.ring) this.#doorbells.ring(runnerId, ctx.now)
-    this.#alarm.wakeBy(plan.checkAt)
-  }
-
-  /** @returns whether D1 has everything; false also when it has not said so yet */
-  async #drainInTime(): Promise<boolean> {
-    let timer: ReturnType<typeof setTimeout> | undefined
-    const late = new Promise<boolean>(resolve => {
-      timer = setTimeout(() => resolve(false), DRAIN_WAIT_MS)
-    })
-    try {
-      return await Promise.race([this.#drain(), late])
-    } finally {
-      clearTimeout(timer)
-    }
-  }
-
-  /** One at a time, however long D1 takes. @returns whether it has everything */
-  #drain(): Promise<boolean> {
-    this.#draining ??= this.#drainOnce().finally(() => {
-      this.#draining = null
-    })
-    return this.#draining
-  }
-
-  async #drainOnce(): Promise<boolean> {
-    const pool = this.#pool
-    if (pool === null) return true
-    try {
-      const done = await drainOutbox({
-        poolId: pool.poolId,
-        tenantId: pool.tenantId,
-        store: this.#store,
-        failures: this.#drainFailures,
-        project: projections => projectRuns(this.env.DB, projections),
-        transaction: work => this.ctx.storage.transactionSync(work),
-      })
-      this.#drainFailures = 0
-      return done
-    } catch (error) {
-      this.#drainFailures += 1
-      // Nothing is lost: what D1 has not confirmed stays in the outbox.
-      logLine('warn', 'history_not_saved', {
-        pool_id: pool.poolId,
-        failures: this.#drainFailures,
-        reason: reasonOf(error),
-      })
-      return false
-    }
-  }
-
-  #prune(): void {
-    this.ctx.storage.transactionSync(() => this.#store.runs.prune(this.#now() - RETAIN_ENDED_MS, PRUNE_BATCH))
-    const oldest = this.#store.runs.oldestFinished()
-    if (oldest !== null) this.#alarm.wakeBy(Math.max(oldest + RETAIN_ENDED_MS, this.#now() + ALARM_RETRY_MS))
-  }
-
-  #hangUp(runnerId: string): void {
-    this.#doorbells.close(runnerId, DOORBELL.closeUnauthenticated, 'the credential is no longer valid')
-  }
-
-  /** Never goes back while awake, nor before what the stored leases rest on. */
-  #now(): number {
-    this.#latest = Math.max(Date.now(), this.#latest)
-    return this.#latest
+  #open(load: () => PoolRecord | null): AwakePool | null {
+    const record = this.ctx.storage.transactionSync(load)
+    this.#pool = record === null ? null : new AwakePool(record, this.#parts)
+    return this.#pool
   }
 }
 
 function summarise(ctx: PoolContext): PoolSummary {
   return { state: ctx.pool.state, note: ctx.pool.note, stats: runners.stats(ctx) }
-}
-
-function rulesOf(settings: Settings): Rules {
-  return {
-    leaseTtlMs: settings.SelfHosted__LeaseTtlSeconds * 1000,
-    leaseGraceMs: settings.SelfHosted__LeaseGraceSeconds * 1000,
-    offerTtlMs: settings.SelfHosted__OfferTtlSeconds * 1000,
-    handoverMs: settings.SelfHosted__HandoverSeconds * 1000,
-    syncIdleMs: settings.SelfHosted__SyncIdleSeconds * 1000,
-  }
 }
 
 function refusalResponse(refusal: Refusal): Response {

@@ -44,6 +44,8 @@ export interface Effects {
   leaseDueAt: number | null
   /** Runners that have something to fetch. */
   readonly ring: Set<string>
+  /** Runners whose credential has died: their doorbells are closed. */
+  readonly hangUp: Set<string>
   /** Whether a run has begun to wait, or may go where it could not before. */
   workWaits: boolean
 }

@@ -36,6 +36,7 @@ export function register(
   if (holder === null) ctx.store.runners.insert(runner)
   else replace(ctx, holder, runner)
   ctx.memos.delete(runner.id)
+  ctx.effects.hangUp.add(runner.id)
   return accepted({ runner_id: runner.id, sync_interval_ms: nextSyncMs(ctx, runner.id, false) })
 }
 
@@ -60,6 +61,7 @@ export function rotateCredential(
 export function remove(ctx: PoolContext, runner: RunnerRecord, force: boolean): void {
   ctx.store.runners.markRemoved(runner.id, ctx.now)
   ctx.memos.delete(runner.id)
+  ctx.effects.hangUp.add(runner.id)
   const leases = ctx.store.leases.ofRunner(runner.id)
   if (leases.length > 0 && !force) return
   for (const lease of leases) {

@@ -1,0 +1,141 @@
+import { typeidUnboxed } from 'typeid-js'
+import type { Result } from '../../protocol/errors.ts'
+import { ID_PREFIXES } from '../../protocol/ids.ts'
+import { runnersEnabled, type Settings } from '../settings.ts'
+import type { AlarmClock } from './alarm.ts'
+import type { PoolContext, Rules } from './core/context.ts'
+import { planRings } from './core/doorbell.ts'
+import { sweep } from './core/expiry.ts'
+import type { PoolRecord, RunnerMemo } from './core/model.ts'
+import type { Doorbells } from './doorbells.ts'
+import { HistoryDrain } from './history-drain.ts'
+import type { PoolStore } from './store/store.ts'
+
+/** Ended runs stay this long, so that a repeated `enqueue` of the same id finds its run. */
+const RETAIN_ENDED_MS = 25 * 3_600_000
+const PRUNE_BATCH = 200
+/** Full batches follow one another at this pace. */
+const PRUNE_PACE_MS = 5_000
+
+/** What the object's runtime gives its pool. */
+export interface PoolParts {
+  readonly storage: Pick<DurableObjectStorage, 'transactionSync'>
+  readonly store: PoolStore
+  readonly alarm: AlarmClock
+  readonly doorbells: Doorbells
+  readonly settings: Settings
+  /** Asked for at every drain. */
+  database(): D1Database
+}
+
+/**
+ * An initialised pool for as long as its object is awake, and the one way to decide anything about it: a command
+ * is one transaction of the core, and what it asks of the world happens once that is stored.
+ *
+ * Memory holds only what may be lost at any moment: memos of runners, which rings are out, the armed time.
+ */
+export class AwakePool {
+  readonly record: PoolRecord
+  readonly history: HistoryDrain
+  readonly #parts: PoolParts
+  readonly #memos = new Map<string, RunnerMemo>()
+  #latest: number
+  #wokeAt: number
+  /** No lease is due before this; 0 while nobody has looked. */
+  #leasesDueAt = 0
+
+  constructor(record: PoolRecord, parts: PoolParts) {
+    this.record = record
+    this.history = new HistoryDrain(record, parts)
+    this.#parts = parts
+    this.#latest = parts.store.leases.latestRenewal()
+    this.#wokeAt = this.now()
+  }
+
+  /** Never goes back while awake, nor before what the stored leases rest on. */
+  now(): number {
+    this.#latest = Math.max(Date.now(), this.#latest)
+    return this.#latest
+  }
+
+  command<T>(decide: (ctx: PoolContext) => Result<T>): Result<T> {
+    const ctx = this.#context()
+    const state = { ...this.record }
+    try {
+      const result = this.#parts.storage.transactionSync(() => decide(ctx))
+      this.#apply(ctx)
+      return result
+    } catch (error) {
+      // Nothing of the command was stored, so nothing of it may stay in memory; the rest of it can be spared.
+      Object.assign(this.record, state)
+      this.#memos.clear()
+      this.#wokeAt = this.now()
+      throw error
+    }
+  }
+
+  /** Ends and orders everything that is due, and arms the alarm for what is next. */
+  sweep(): void {
+    const due = this.command(ctx => {
+      const swept = sweep(ctx, this.#leasesDueAt)
+      // Rings that nobody answered are passed on.
+      if (ctx.store.queue.lanes().length > 0) ctx.effects.workWaits = true
+      return { ok: true, value: swept }
+    })
+    if (!due.ok) return
+    this.#leasesDueAt = due.value.leasesDueAt
+    this.#parts.alarm.wakeBy(due.value.next)
+  }
+
+  /** Forgets a batch of the runs that ended long enough ago, and arms the alarm for the next. */
+  prune(): void {
+    const { storage, store, alarm } = this.#parts
+    storage.transactionSync(() => store.runs.prune(this.now() - RETAIN_ENDED_MS, PRUNE_BATCH))
+    const oldest = store.runs.oldestFinished()
+    if (oldest !== null) alarm.wakeBy(Math.max(oldest + RETAIN_ENDED_MS, this.now() + PRUNE_PACE_MS))
+  }
+
+  #context(): PoolContext {
+    const { store, doorbells, settings } = this.#parts
+    return {
+      pool: this.record,
+      store,
+      rules: rulesOf(settings),
+      now: this.now(),
+      wokeAt: this.#wokeAt,
+      memos: this.#memos,
+      doorbells,
+      offersAllowed: runnersEnabled(settings, this.record.tenantSlug),
+      mintId: kind => typeidUnboxed(ID_PREFIXES[kind]),
+      effects: { wakeAt: null, leaseDueAt: null, ring: new Set(), hangUp: new Set(), workWaits: false },
+    }
+  }
+
+  #apply(ctx: PoolContext): void {
+    this.#parts.alarm.wakeBy(ctx.effects.wakeAt)
+    this.#leasesDueAt = Math.min(this.#leasesDueAt, ctx.effects.leaseDueAt ?? this.#leasesDueAt)
+    for (const runnerId of ctx.effects.hangUp) this.#parts.doorbells.hangUp(runnerId)
+    for (const runnerId of ctx.effects.ring) this.#parts.doorbells.ring(runnerId, ctx.now)
+    if (ctx.effects.workWaits) this.#ringForWork(ctx)
+  }
+
+  #ringForWork(ctx: PoolContext): void {
+    const { alarm, doorbells } = this.#parts
+    const bells = doorbells.bells()
+    if (bells.size === 0) return
+    const plan = planRings(ctx, bells)
+    for (const runnerId of plan.giveUp) doorbells.close(runnerId, 1011, 'rings are not answered')
+    for (const runnerId of plan.ring) doorbells.ring(runnerId, ctx.now)
+    alarm.wakeBy(plan.checkAt)
+  }
+}
+
+function rulesOf(settings: Settings): Rules {
+  return {
+    leaseTtlMs: settings.SelfHosted__LeaseTtlSeconds * 1000,
+    leaseGraceMs: settings.SelfHosted__LeaseGraceSeconds * 1000,
+    offerTtlMs: settings.SelfHosted__OfferTtlSeconds * 1000,
+    handoverMs: settings.SelfHosted__HandoverSeconds * 1000,
+    syncIdleMs: settings.SelfHosted__SyncIdleSeconds * 1000,
+  }
+}
