@@ -1,6 +1,7 @@
 import { X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
+import { resolve } from 'node:path'
 import { z } from 'zod'
 import { PoolId } from '../protocol/ids.ts'
 import { SLOT_LIMIT } from '../protocol/limits.ts'
@@ -11,6 +12,14 @@ import { SettingsError } from './settings-error.ts'
 /** Every setting of the runner, parsed once. A wrong one stops the process; a secret is never echoed. */
 
 const LOOPBACK = new Set(['localhost', '127.0.0.1', '[::1]'])
+
+/** Folders that others need: the state directory is shut to everybody but its owner. */
+const SYSTEM_FOLDERS: ReadonlySet<string> = new Set(
+  (
+    '/ /bin /boot /dev /dev/shm /etc /home /lib /lib64 /opt /proc /run /sbin /srv /sys /tmp /usr /usr/local ' +
+    '/var /var/cache /var/lib /var/log /var/run /var/tmp'
+  ).split(' '),
+)
 
 const OptionalText = z
   .string()
@@ -74,6 +83,11 @@ const Environment = z
       .string()
       .trim()
       .regex(/^\//, 'expected an absolute path')
+      .transform(path => resolve(path))
+      .refine(
+        path => !SYSTEM_FOLDERS.has(path),
+        'expected a folder of its own, such as /var/lib/certyn-runner',
+      )
       .default('/var/lib/certyn-runner'),
     RUNNER_LABELS: LabelList.default({}),
     RUNNER_EXECUTOR: z.enum(['docker', 'host'], { error: 'expected docker or host' }).default('docker'),
@@ -109,6 +123,9 @@ const Environment = z
     if (problem !== null) context.addIssue({ code: 'custom', path: ['CONTROL_PLANE_URL'], message: problem })
   })
 
+/** Every setting's name. */
+export const SETTING_NAMES: readonly string[] = Object.keys(Environment.shape)
+
 export type Config = Readonly<
   Omit<z.infer<typeof Environment>, 'CONTROL_PLANE_URL'> & {
     CONTROL_PLANE_URL: URL
@@ -131,7 +148,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
   }
   return Object.freeze({
     ...parsed.data,
-    CONTROL_PLANE_URL: new URL(parsed.data.CONTROL_PLANE_URL),
+    CONTROL_PLANE_URL: baseAddress(parsed.data.CONTROL_PLANE_URL),
     RUNNER_NAME_IS_DEFAULT: present.RUNNER_NAME === undefined,
   })
 }
@@ -146,12 +163,22 @@ function fileProblem(path: string, check: (text: string) => void = () => undefin
   }
 }
 
+/** A credential is known by the address it was given for, so that every way to write one is the same address. */
+function baseAddress(text: string): URL {
+  const url = new URL(text)
+  url.pathname = url.pathname.replace(/\/+$/, '')
+  return url
+}
+
+const GOOD_ADDRESS = 'an address such as https://certyn.example.com, with the path where a proxy adds one'
+
 function urlProblem(text: string, allowHttp: boolean): string | null {
   const url = URL.parse(text)
-  if (url === null || !/^https?:$/.test(url.protocol))
-    return 'expected an address such as https://certyn.example.com'
-  if (url.username !== '' || url.password !== '') return 'must not hold a user name or password'
-  if (url.search !== '' || url.hash !== '') return 'must not hold a query or a fragment'
+  if (url === null || !/^https?:$/.test(url.protocol)) return `expected ${GOOD_ADDRESS}`
+  if (url.username !== '' || url.password !== '') {
+    return `must not hold a user name or password; expected ${GOOD_ADDRESS}`
+  }
+  if (/[?#]/.test(text)) return `must not hold a query or a fragment; expected ${GOOD_ADDRESS}`
   if (url.protocol === 'https:' || LOOPBACK.has(url.hostname) || allowHttp) return null
   return 'expected https://; plain http:// is taken for this machine only, or with RUNNER_ALLOW_HTTP=1'
 }

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { z } from 'zod'
 import { parseJson } from '../protocol/json.ts'
 import type { Job } from '../protocol/runner-api.ts'
+import { reasonOf } from './log.ts'
 import { SettingsError } from './settings-error.ts'
 
 /** What this host allows, whatever the control plane asks. Read once; nothing received can widen it. */
@@ -36,7 +37,7 @@ export function readPolicy(file: string | null): Policy {
   try {
     text = readFileSync(file, 'utf8')
   } catch (error) {
-    throw new SettingsError(`${expected}: cannot be read`, { cause: error })
+    throw new SettingsError(`${expected}: cannot be read: ${reasonOf(error)}`)
   }
   const json = parseJson(text)
   if (!json.ok) throw new SettingsError(`${expected}: expected a JSON object, ${json.message}`)

@@ -1,5 +1,5 @@
 import type { ErrorCode } from '../../protocol/errors.ts'
-import type { ApiFailure } from './client.ts'
+import { type ApiFailure, PLAIN_HTTP_CUT } from './client.ts'
 
 /** What a failed call means for the process that made it. */
 export type Severity =
@@ -62,11 +62,19 @@ export function explain(failure: ApiFailure): string {
 
 /** What Node says of a certificate that nothing it trusts vouches for. */
 const UNTRUSTED = /self[- ]signed certificate|unable to (?:get|verify)|UNABLE_TO_|SELF_SIGNED/i
+/** What OpenSSL says of a server's first bytes when they are no TLS. */
+const NOT_TLS = /wrong version number|packet length too long/i
 const UNRESOLVED = /ENOTFOUND|EAI_AGAIN/
 
 function remedyOf(detail: string): string {
   if (UNTRUSTED.test(detail)) {
     return 'the certificate is not trusted: set NODE_EXTRA_CA_CERTS to the PEM file of the CA that issued it'
+  }
+  if (NOT_TLS.test(detail)) {
+    return 'plain HTTP is spoken where https:// was asked for: check scheme and port of CONTROL_PLANE_URL and HTTPS_PROXY (http:// to a control plane also needs RUNNER_ALLOW_HTTP=1)'
+  }
+  if (detail.startsWith(PLAIN_HTTP_CUT)) {
+    return 'if TLS is spoken at this port, write CONTROL_PLANE_URL with https://; otherwise check the control plane and what is in between'
   }
   if (UNRESOLVED.test(detail)) {
     return 'the name could not be resolved: check this host’s DNS and the name in CONTROL_PLANE_URL or HTTPS_PROXY'

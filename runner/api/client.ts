@@ -18,6 +18,10 @@ export const CALL_TIMEOUT_MS = 10_000
 /** 256 offers with full environments; a larger reply is not from a control plane. */
 const REPLY_LIMIT_BYTES = 32 * 1024 * 1024
 
+export const PLAIN_HTTP_CUT = 'plain http:// was not answered, the connection was cut'
+/** What servers say, in a page of their own, to plain HTTP on their TLS port. */
+const TLS_ONLY = /(?:plain HTTP|HTTP request)\b.{0,40}\b(?:HTTPS|SSL|TLS)/i
+
 export type ApiFailure =
   | { readonly kind: 'unreachable'; readonly detail: string }
   /** Not this API's own answer, so its Retry-After, perhaps a proxy's hour, is not heeded: it is always 0. */
@@ -103,10 +107,17 @@ export class ApiClient {
       const text = await readText(reply.body)
       return interpret(reply.statusCode, reply.headers, text, schema)
     } catch (error) {
-      const detail = deadline?.aborted ? `no answer within ${timeoutMs} ms` : reasonOf(error)
+      const detail = deadline?.aborted ? `no answer within ${timeoutMs} ms` : detailOf(error, this.#base)
       return { ok: false, failure: { kind: 'unreachable', detail } }
     }
   }
+}
+
+/** A server that waits for TLS hangs up on plain HTTP, or answers with what is none. */
+function detailOf(error: unknown, base: URL): string {
+  const reason = reasonOf(error).trim()
+  const isCut = /other side closed|ECONNRESET|Parse Error/.test(reason)
+  return isCut && base.protocol === 'http:' ? `${PLAIN_HTTP_CUT} (${reason})` : reason
 }
 
 export function address(base: URL, path: string): URL {
@@ -143,6 +154,9 @@ export function interpret<Schema extends z.ZodType>(
     return unexpected(`answered ${status} with a redirect, which is never followed`)
   }
   const json = parseJson(text)
+  if (!json.ok && TLS_ONLY.test(text)) {
+    return unexpected(`answered ${status}: this port speaks TLS only, so the address begins with https://`)
+  }
   if (!json.ok) return unexpected(`answered ${status}, ${json.message}`)
   if (status >= 400) {
     const problem = Problem.safeParse(json.value)

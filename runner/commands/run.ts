@@ -1,11 +1,12 @@
 import { VERSION } from '../../protocol/version.ts'
 import { systemClock } from '../clock.ts'
-import { readConfig } from '../config.ts'
+import { readConfig, SETTING_NAMES } from '../config.ts'
 import { runDaemon } from '../daemon/daemon.ts'
 import { listenForStop } from '../daemon/shutdown.ts'
 import { createLog } from '../log.ts'
 import { readPolicy } from '../policy.ts'
 import { StateDirectory } from '../state/state-directory.ts'
+import { unknownSettings } from '../unknown-settings.ts'
 
 /** `runner`: the daemon, until it is told to stop. */
 export async function run(ownCommand: readonly [string, ...string[]]): Promise<void> {
@@ -23,8 +24,11 @@ export async function run(ownCommand: readonly [string, ...string[]]): Promise<v
     },
     'starting',
   )
-  const state = await StateDirectory.open(config.RUNNER_STATE_DIR)
+  for (const unknown of unknownSettings(process.env, SETTING_NAMES)) {
+    log.warn(unknown, 'there is no such setting, so it changes nothing; perhaps the nearest is meant')
+  }
   const signals = listenForStop(log)
+  const state = await StateDirectory.open(config.RUNNER_STATE_DIR)
   try {
     await runDaemon({ config, policy, state, clock: systemClock, log, signals, ownCommand })
     log.info('stopped')

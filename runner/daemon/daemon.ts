@@ -12,6 +12,7 @@ import { SettingsError } from '../settings-error.ts'
 import type { StateDirectory, StoredCredential } from '../state/state-directory.ts'
 import { type ExecutorSetup, setUpExecutor } from './engine-setup.ts'
 import { HealthState, healthLoop } from './health.ts'
+import { leavingLoop } from './leaving.ts'
 import { runMember } from './member.ts'
 import { register, tokenHash } from './registration.ts'
 import { installationId, Membership } from './runner-identity.ts'
@@ -40,16 +41,13 @@ export async function runDaemon(parts: DaemonParts): Promise<void> {
   const api = new ApiClient(config)
   try {
     const onTrouble = (reason: string) => health.set('engine', reason)
-    const setup = await setUpExecutor({ ...parts, onTrouble }, signals.leave)
+    const credential = readCredential(parts)
+    const setup = await setUpExecutor({ ...parts, stored: credential.stored, onTrouble }, signals.leave)
     if (setup === null) return
     const keeper = new SessionKeeper({ ...parts, setup, health })
     const done = new AbortController()
     const joining = async (signal: AbortSignal) => {
-      await joinAndRun(
-        { ...parts, setup, api, health, keeper },
-        AbortSignal.any([signals.leave, signal]),
-        signal,
-      )
+      await joinAndRun({ ...parts, credential, setup, api, health, keeper }, signal)
       done.abort()
     }
     await supervise([signal => keeper.run(signal), joining], done.signal)
@@ -60,60 +58,108 @@ export async function runDaemon(parts: DaemonParts): Promise<void> {
   }
 }
 
+interface Credential {
+  readonly stored: StoredCredential | null
+  /** Why the one that lies there is of no use. */
+  readonly problem: SettingsError | null
+}
+
+/**
+ * Where the containers are known by a name that only the lost credential holds, none of them is touched.
+ * @throws SettingsError then
+ */
+function readCredential({ config, state }: DaemonParts): Credential {
+  try {
+    return { stored: state.credential(), problem: null }
+  } catch (error) {
+    const isNameLost = config.RUNNER_NAME_IS_DEFAULT && config.RUNNER_EXECUTOR === 'docker'
+    if (!(error instanceof SettingsError) || isNameLost) throw error
+    return { stored: null, problem: error }
+  }
+}
+
 interface JoinParts extends DaemonParts {
+  readonly credential: Credential
   readonly setup: ExecutorSetup
   readonly api: ApiClient
   readonly health: HealthState
   readonly keeper: SessionKeeper
 }
 
+/** The way into the pool and the life there, until the process is told to leave. @param signal ends the loops */
+async function joinAndRun(parts: JoinParts, signal: AbortSignal): Promise<void> {
+  const { signals, credential } = parts
+  const before = AbortSignal.any([signals.leave, signal])
+  let left = false
+  try {
+    if (credential.problem !== null) throw credential.problem
+    left = await runInPool(parts, before, signal)
+  } catch (error) {
+    await endSessionsFirst(parts, error, before)
+    throw error
+  } finally {
+    if (!left) await leaveUnheard(parts, signal)
+  }
+}
+
 /**
  * A credential that the control plane refuses is replaced only if the operator has given another token since.
  * @param before ends the waiting until the runner is in its pool; @param signal also ends the loops after it
+ * @returns whether it was in its pool, and has left it
  */
-async function joinAndRun(parts: JoinParts, before: AbortSignal, signal: AbortSignal): Promise<void> {
+async function runInPool(parts: JoinParts, before: AbortSignal, signal: AbortSignal): Promise<boolean> {
   const { config, state, log, setup } = parts
-  const boot = await untilStored('the number of this start', () => state.nextBoot(), parts, before)
-  if (boot === null) return
+  const boot = await untilStored('the number of this start', () => state.nextBoot(log), parts, before)
+  if (boot === null) return false
   const engine = setup.engine === null ? {} : { engine: setup.engine }
   const about = { version: VERSION, platform: platformFacts(), ...engine }
   let bootId = randomBytes(16).toString('hex')
-  let stored = usableCredential(setup.stored, config, setup, log)
+  let stored = usableCredential(parts.credential.stored, config, setup, log)
   while (!before.aborted) {
     if (stored === null) {
       const own = bootId
-      const begun = await untilStored('a registration', () => state.beginRegistration(own), parts, before)
-      if (begun === null) return
+      const begin = () => state.beginRegistration(own, log)
+      const begun = await untilStored('a registration', begin, parts, before)
+      if (begun === null) return false
       bootId = begun
       const request = { ...requestOf(parts), boot, boot_id: bootId, ...about }
-      stored = await register({ ...parts, engineId: setup.engineId, request }, before).catch(error =>
-        endAfterSessions(parts, error, before),
-      )
+      stored = await register({ ...parts, engineId: setup.engineId, request }, before)
     }
-    if (stored === null) return
+    if (stored === null) return false
     const current = stored
     const facts = { boot, bootId, about }
     const mayJoinAgain = () => hasNewToken(config, current, log)
     const membership = new Membership(state, current)
     const joinAgain = await runMember({ ...parts, membership, facts, mayJoinAgain }, signal)
-    if (!joinAgain) return
+    if (!joinAgain) return true
     log.warn('the stored credential is refused and another registration token is set: registering anew')
     stored = null
   }
+  return false
 }
 
-/** Nobody else would end what an earlier process left running. @throws what made the daemon end */
-async function endAfterSessions(
+/** Nobody else would end what an earlier process left running, when this one cannot go on. */
+async function endSessionsFirst(
   { health, keeper, log }: JoinParts,
   error: unknown,
   signal: AbortSignal,
-): Promise<never> {
-  if (error instanceof SettingsError && keeper.ledger.liveCount() > 0) {
-    log.fatal({ error: error.message }, 'the runner ends as soon as the sessions on this host have ended')
-    health.set('control_plane', error.message)
-    await keeper.allEnded(signal)
-  }
-  throw error
+): Promise<void> {
+  if (!(error instanceof SettingsError) || keeper.ledger.liveCount() === 0) return
+  log.fatal({ error: error.message }, 'the runner ends as soon as the sessions on this host have ended')
+  health.set('control_plane', error.message)
+  await keeper.allEnded(signal)
+}
+
+/** The control plane does not know this process, but the operator may still have its sessions stopped. */
+async function leaveUnheard(
+  { clock, config, keeper, signals }: JoinParts,
+  signal: AbortSignal,
+): Promise<void> {
+  if (!signals.leave.aborted) return
+  const { ledger, sessions } = keeper
+  const stopGraceMs = config.RUNNER_STOP_GRACE_SECONDS * 1000
+  const sync = { ring: () => undefined, hasSaidLeaving: () => true }
+  await leavingLoop({ ledger, sessions, sync, signals, stopGraceMs, clock, isHeard: () => false }, signal)
 }
 
 function requestOf(

@@ -26,7 +26,6 @@ export interface ExecutorSetup {
   readonly engineId: string
   readonly engine: Engine | null
   readonly runnerName: string
-  readonly stored: StoredCredential | null
   readonly build: (late: LateFacts) => Executor
 }
 
@@ -42,27 +41,30 @@ interface SetupParts {
   readonly state: StateDirectory
   readonly clock: Clock
   readonly log: Log
+  readonly stored: StoredCredential | null
   readonly ownCommand: readonly [string, ...string[]]
   readonly onTrouble: (reason: string) => void
 }
 
 /** Waits for the Engine where one is needed: without its id nothing here is known to be ours. @returns null on abort */
 export async function setUpExecutor(parts: SetupParts, signal: AbortSignal): Promise<ExecutorSetup | null> {
-  const { config, policy, state, clock, log, ownCommand } = parts
+  const { config, policy, state, clock, log, stored, ownCommand } = parts
   if (config.RUNNER_EXECUTOR === 'host') {
     log.warn('RUNNER_EXECUTOR is host: jobs run as plain processes of this user, without isolation or limits')
     const build = ({ runIdOf }: LateFacts) => new HostExecutor({ state, policy, clock, ownCommand, runIdOf })
     const engineId = hostId()
-    const stored = state.credential()
-    return { engineId, engine: null, stored, runnerName: nameFor(config, stored, engineId), build }
+    return { engineId, engine: null, runnerName: nameFor(config, stored, engineId), build }
   }
   const auth = readRegistryAuth(config.RUNNER_REGISTRY_AUTH_FILE)
   const docker = openEngine(config.DOCKER_HOST)
-  const host = await waitForEngine(parts, () => readHostFacts(docker), signal)
-  if (host === null) return null
-  const stored = state.credential()
+  const ask = async () => {
+    const host = await readHostFacts(docker, signal)
+    return { host, statePath: await hostPathOf(docker, config.RUNNER_STATE_DIR, ownContainerId(), signal) }
+  }
+  const found = await waitForEngine(parts, ask, signal)
+  if (found === null) return null
+  const { host, statePath } = found
   const runnerName = nameFor(config, stored, host.engineId)
-  const statePath = await hostPathOf(docker, config.RUNNER_STATE_DIR, ownContainerId())
   const build = (late: LateFacts) =>
     new DockerExecutor({
       docker,
@@ -77,21 +79,23 @@ export async function setUpExecutor(parts: SetupParts, signal: AbortSignal): Pro
       ...late,
     })
   const engine = { id: host.engineId, version: host.engineVersion }
-  return { engineId: host.engineId, engine, stored, runnerName, build }
+  return { engineId: host.engineId, engine, runnerName, build }
 }
 
-async function waitForEngine(
+async function waitForEngine<T extends { readonly host: HostFacts }>(
   { config, log, onTrouble }: SetupParts,
-  ask: () => Promise<HostFacts>,
+  ask: () => Promise<T>,
   signal: AbortSignal,
-): Promise<HostFacts | null> {
+): Promise<T | null> {
   for (let failures = 1; !signal.aborted; failures++) {
     try {
-      const facts = await ask()
-      log.info({ engine_id: facts.engineId, engine_version: facts.engineVersion }, 'found the Docker Engine')
-      return facts
+      const found = await ask()
+      const { engineId, engineVersion } = found.host
+      log.info({ engine_id: engineId, engine_version: engineVersion }, 'found the Docker Engine')
+      return found
     } catch (error) {
       if (error instanceof SettingsError) throw error
+      if (signal.aborted) return null
       const reason = `no Docker Engine at ${config.DOCKER_HOST}`
       const remedy =
         'check that Docker runs, that its socket is mounted (-v /var/run/docker.sock:/var/run/docker.sock) and that this user may open it'

@@ -16,7 +16,7 @@ const POLL_MS = 50
 export interface LeavingParts {
   readonly ledger: SessionLedger
   readonly sessions: SessionLoop
-  readonly sync: SyncLoop
+  readonly sync: Pick<SyncLoop, 'ring' | 'hasSaidLeaving'>
   readonly signals: StopSignals
   readonly stopGraceMs: number
   readonly clock: Clock

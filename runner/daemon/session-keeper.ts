@@ -97,9 +97,13 @@ export class SessionKeeper {
 }
 
 function restoreLedger({ config, state, log, policy }: SessionKeeperParts): SessionLedger {
-  const { entries, unreadable } = state.journal.restore()
-  if (unreadable.length > 0) {
-    log.error({ files: unreadable }, 'journal entries cannot be read; their containers are still found')
+  const { entries, unusable } = state.journal.restore()
+  if (unusable.length > 0) {
+    const remedy = 'mend their permissions and start again, or remove them: what ran is found without them'
+    log.error(
+      { files: unusable, remedy },
+      'journal entries are damaged or cannot be read; they are left alone',
+    )
   }
   for (const { session_id, run_id, step } of entries) {
     log.info({ session_id, run_id, step }, 'found in the journal')
@@ -108,6 +112,6 @@ function restoreLedger({ config, state, log, policy }: SessionKeeperParts): Sess
     slotsMax: slotsOf({ config, policy }),
     stopGraceMs: config.RUNNER_STOP_GRACE_SECONDS * 1000,
     restored: entries,
-    lastSync: state.lastSync(),
+    lastSync: state.lastSync(log),
   })
 }

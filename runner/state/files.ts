@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto'
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { open, readdir, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { z } from 'zod'
 import { parseJson } from '../../protocol/json.ts'
+import { reasonOf } from '../log.ts'
 
 const PRIVATE_FILE = 0o600
 const DRAFT_SUFFIX = '.tmp'
@@ -61,6 +62,41 @@ export function readJsonFile<Schema extends z.ZodType>(path: string, schema: Sch
   return parsed.success ? parsed.data : null
 }
 
+/** A file of this program's own that is there and of no use. */
+export class UnusableFile extends Error {
+  readonly isDamaged: boolean
+
+  constructor(path: string, isDamaged: boolean, why: string) {
+    super(isDamaged ? `${path} is damaged: ${why}` : `${path} cannot be read (${why})`)
+    this.isDamaged = isDamaged
+  }
+}
+
+/**
+ * For what must not be mistaken for missing. The caller is the only process that writes there.
+ * @returns null when there is no such file @throws UnusableFile
+ */
+export function readStateFile<Schema extends z.ZodType>(
+  path: string,
+  schema: Schema,
+): z.infer<Schema> | null {
+  let value: z.infer<Schema> | null
+  try {
+    value = readJsonFile(path, schema)
+  } catch (error) {
+    throw new UnusableFile(path, false, reasonOf(error))
+  }
+  if (value === null && existsSync(path)) {
+    throw new UnusableFile(path, true, 'it does not hold what this program writes there')
+  }
+  return value
+}
+
 export function isMissing(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === 'ENOENT'
+  return errorCode(error) === 'ENOENT'
+}
+
+/** What the system calls the error, such as ENOSPC; empty where it is none of the system's. */
+export function errorCode(error: unknown): string {
+  return error instanceof Error && 'code' in error ? String(error.code) : ''
 }

@@ -44,25 +44,37 @@ export class Journal {
     await syncDirectory(this.#directory)
   }
 
-  /** Times of another boot of the kernel are dropped. A file that cannot be read leaves its container unknown. */
-  restore(): { entries: JournalEntry[]; unreadable: string[] } {
+  /**
+   * Times of another boot of the kernel are dropped. A file that is of no use is left where it is, and its container
+   * unknown. @returns beside the entries the paths of such files
+   */
+  restore(): { entries: JournalEntry[]; unusable: string[] } {
     const entries: JournalEntry[] = []
-    const unreadable: string[] = []
+    const unusable: string[] = []
     for (const name of readdirSync(this.#directory)) {
       if (!name.endsWith('.json')) continue
-      const file = readJsonFile(join(this.#directory, name), Entry)
+      const path = join(this.#directory, name)
+      const file = entryIn(path)
       if (file === null || `${file.session_id}.json` !== name) {
-        unreadable.push(name)
+        unusable.push(path)
         continue
       }
       const { kernel, ...entry } = file
       const sameClock = kernel !== '' && kernel === this.#kernel
       entries.push({ ...entry, offer: sameClock ? entry.offer : null })
     }
-    return { entries, unreadable }
+    return { entries, unusable }
   }
 
   #path(sessionId: string): string {
     return join(this.#directory, `${sessionId}.json`)
+  }
+}
+
+function entryIn(path: string): z.infer<typeof Entry> | null {
+  try {
+    return readJsonFile(path, Entry)
+  } catch {
+    return null
   }
 }

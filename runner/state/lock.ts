@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto'
-import { closeSync, linkSync, openSync, rmSync } from 'node:fs'
+import { closeSync, linkSync, openSync, readdirSync, rmSync } from 'node:fs'
 import { connect, createServer, type Server } from 'node:net'
 import { SettingsError } from '../settings-error.ts'
+import { errorCode } from './files.ts'
 
 /**
  * One daemon per state directory. The lock is a listening unix socket inside it: the kernel closes it with its
@@ -9,6 +10,11 @@ import { SettingsError } from '../settings-error.ts'
  * Taking over a dead one is a deletion and a hard link; the new owner then looks once more whether it is itself.
  */
 const NAME = 'lock.sock'
+/** A socket on its way to become the lock; one that is left over is of a process that was killed just then. */
+const DRAFT = /^lock\.[0-9a-f]{8}\.sock$/
+
+/** A bound socket that nobody listens on; none at all. */
+const DEAD: ReadonlySet<string> = new Set(['ECONNREFUSED', 'ENOENT'])
 
 export interface StateLock {
   release(): void
@@ -35,6 +41,9 @@ export async function lockStateDirectory(directory: string): Promise<StateLock> 
     throw error
   }
   rmSync(at(own), { force: true })
+  for (const name of readdirSync(directory)) {
+    if (DRAFT.test(name) && (await ownerOf(at(name))) === null) rmSync(at(name), { force: true })
+  }
   return {
     release: () => {
       rmSync(at(NAME), { force: true })
@@ -67,12 +76,12 @@ async function tryLink(from: string, to: string): Promise<boolean> {
     linkSync(from, to)
     return true
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'EEXIST') return false
+    if (errorCode(error) === 'EEXIST') return false
     throw error
   }
 }
 
-/** @returns the living owner's name, empty when it lives but does not answer, null when it is dead or gone */
+/** @returns the living owner's name, empty when it may live but does not answer, null when it is proven dead or gone */
 function ownerOf(path: string): Promise<string | null> {
   return new Promise(resolve => {
     let name = ''
@@ -85,6 +94,7 @@ function ownerOf(path: string): Promise<string | null> {
       name += chunk.toString('utf8')
     })
     socket.on('end', () => resolve(name))
-    socket.on('error', () => resolve(null))
+    // Anything else, such as a full queue of callers, says nothing about the process behind it.
+    socket.on('error', error => resolve(DEAD.has(errorCode(error)) ? null : ''))
   })
 }

@@ -1,15 +1,16 @@
 import { createHash } from 'node:crypto'
-import { chmodSync, mkdirSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync } from 'node:fs'
 import { chmod, lstat, mkdir, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { kernelBootId } from '../clock.ts'
 import type { LastSync } from '../daemon/ledger-types.ts'
-import { reasonOf } from '../log.ts'
+import { type Log, reasonOf } from '../log.ts'
 import { SettingsError } from '../settings-error.ts'
-import { readJsonFile, removeDrafts, syncDirectory, writeFileAtomic } from './files.ts'
+import { readStateFile, removeDrafts, syncDirectory, UnusableFile, writeFileAtomic } from './files.ts'
 import { Journal } from './journal.ts'
 import { lockStateDirectory, type StateLock } from './lock.ts'
+import { storageRemedy } from './storage-remedy.ts'
 
 const PRIVATE_DIRECTORY = 0o700
 /** The job runs under another user and writes here; the directory above it lets nobody else through. */
@@ -44,7 +45,7 @@ export class StateDirectory {
     this.journal = new Journal(join(path, 'journal'), kernelBootId())
   }
 
-  /** @throws SettingsError when it cannot be written or another daemon has it */
+  /** @throws SettingsError when it cannot be used or another daemon has it */
   static async open(path: string): Promise<StateDirectory> {
     try {
       mkdirSync(path, { recursive: true, mode: PRIVATE_DIRECTORY })
@@ -53,11 +54,15 @@ export class StateDirectory {
         mkdirSync(join(path, name), { recursive: true, mode: PRIVATE_DIRECTORY })
       }
     } catch (error) {
-      const hint = 'mount a directory there that this user may write'
-      throw new SettingsError(`RUNNER_STATE_DIR: ${path} cannot be used (${reasonOf(error)}); ${hint}`)
+      throw unusable(path, 'used', error)
     }
     const lock = await lockOrExplain(path)
-    for (const directory of [path, join(path, 'journal')]) await removeDrafts(directory)
+    try {
+      for (const directory of [path, join(path, 'journal')]) await removeDrafts(directory)
+    } catch (error) {
+      lock.release()
+      throw unusable(path, 'used', error)
+    }
     return new StateDirectory(path, lock)
   }
 
@@ -74,8 +79,8 @@ export class StateDirectory {
   }
 
   /** Raised and on disk before it is returned, so that no two processes ever speak with the same number. */
-  async nextBoot(): Promise<number> {
-    const boot = (readJsonFile(join(this.#path, 'boot.json'), BootFile)?.boot ?? 0) + 1
+  async nextBoot(log: Pick<Log, 'warn'>): Promise<number> {
+    const boot = this.#lastBoot(log) + 1
     await this.#write('boot.json', { boot }, true)
     return boot
   }
@@ -84,16 +89,30 @@ export class StateDirectory {
    * To be called before each registration. It is repeated under one id until its credential is stored, also by a
    * later process. @param bootId this process's own @returns the id to register and to go on under, on disk
    */
-  async beginRegistration(bootId: string): Promise<string> {
+  async beginRegistration(bootId: string, log: Pick<Log, 'warn'>): Promise<string> {
     const insteadOf = hashOf(this.credential())
-    const pending = readJsonFile(join(this.#path, 'registration.json'), RegistrationFile)
+    const file = join(this.#path, 'registration.json')
+    const pending = readUnlessDamaged(
+      file,
+      RegistrationFile,
+      log,
+      'a registration begun earlier is not repeated',
+    )
     if (pending !== null && pending.instead_of === insteadOf) return pending.boot_id
     await this.#write('registration.json', { boot_id: bootId, instead_of: insteadOf }, true)
     return bootId
   }
 
+  /** @throws SettingsError when there is one that is of no use: another is registered only if the operator wants it */
   credential(): StoredCredential | null {
-    return readJsonFile(join(this.#path, 'credential.json'), CredentialFile)
+    try {
+      return readStateFile(join(this.#path, 'credential.json'), CredentialFile)
+    } catch (error) {
+      if (!(error instanceof UnusableFile)) throw error
+      const mend = error.isDamaged ? 'restore it from a backup' : 'let this user read it (chown, chmod 600)'
+      const hint = `${mend}, or remove it and set REGISTRATION_TOKEN to a new token: the runner registers again then`
+      throw new SettingsError(`RUNNER_STATE_DIR: ${error.message}; ${hint}`)
+    }
   }
 
   async storeCredential(credential: StoredCredential): Promise<void> {
@@ -108,8 +127,11 @@ export class StateDirectory {
     await this.#write('last-sync.json', file, false)
   }
 
-  lastSync(): LastSync | null {
-    const file = readJsonFile(join(this.#path, 'last-sync.json'), LastSyncFile)
+  /** Null is careful: what no sync is known to have confirmed ends where its offer ended. */
+  lastSync(log: Pick<Log, 'warn'>): LastSync | null {
+    const path = join(this.#path, 'last-sync.json')
+    const instead = 'sessions found running end where their offers ended'
+    const file = readUnlessDamaged(path, LastSyncFile, log, instead, () => true)
     if (file === null || file.kernel === '' || file.kernel !== kernelBootId()) return null
     return { sentAtMs: file.sent_at_ms, leaseTtlMs: file.lease_ttl_ms }
   }
@@ -138,6 +160,18 @@ export class StateDirectory {
     }
   }
 
+  /**
+   * A counter that was lost goes on from the clock, in seconds: ahead of any that was raised once a start. From 0 the
+   * control plane would take this process for an older one than the last and have its sessions ended.
+   */
+  #lastBoot(log: Pick<Log, 'warn'>): number {
+    const path = join(this.#path, 'boot.json')
+    const file = readUnlessDamaged(path, BootFile, log, 'the number of this start is taken from the clock')
+    if (file !== null) return file.boot
+    const isFirstStart = !existsSync(path) && !existsSync(join(this.#path, 'credential.json'))
+    return isFirstStart ? 0 : Math.floor(Date.now() / 1000)
+  }
+
   #write(name: string, value: unknown, durable: boolean): Promise<void> {
     return writeFileAtomic(join(this.#path, name), `${JSON.stringify(value)}\n`, durable)
   }
@@ -147,9 +181,33 @@ async function lockOrExplain(path: string): Promise<StateLock> {
   try {
     return await lockStateDirectory(path)
   } catch (error) {
-    if (error instanceof SettingsError) throw error
-    const hint = 'free space there, or mend its permissions'
-    throw new SettingsError(`RUNNER_STATE_DIR: ${path} cannot be locked (${reasonOf(error)}); ${hint}`)
+    throw error instanceof SettingsError ? error : unusable(path, 'locked', error)
+  }
+}
+
+function unusable(path: string, what: string, error: unknown): SettingsError {
+  return new SettingsError(
+    `RUNNER_STATE_DIR: ${path} cannot be ${what} (${reasonOf(error)}); ${storageRemedy(error)}`,
+  )
+}
+
+/**
+ * For what can be done without, once it is damaged. What merely cannot be read may be mended any moment.
+ * @param instead what follows from doing without @throws UnusableFile when it is not tolerable
+ */
+function readUnlessDamaged<Schema extends z.ZodType>(
+  path: string,
+  schema: Schema,
+  log: Pick<Log, 'warn'>,
+  instead: string,
+  isTolerable = (error: UnusableFile) => error.isDamaged,
+): z.infer<Schema> | null {
+  try {
+    return readStateFile(path, schema)
+  } catch (error) {
+    if (!(error instanceof UnusableFile) || !isTolerable(error)) throw error
+    log.warn({ error: error.message }, `a file in RUNNER_STATE_DIR is not heeded: ${instead}`)
+    return null
   }
 }
 

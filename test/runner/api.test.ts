@@ -35,6 +35,9 @@ test.each([
   [401, '<html>sign in</html>', /401, the body is not valid JSON/],
   [404, '{"error": "nope"}', /not this API's/],
   [302, '', /redirect/],
+  [400, '<center>The plain HTTP request was sent to HTTPS port</center>', /TLS only.*https:\/\//],
+  [400, 'Client sent an HTTP request to an HTTPS server.\n', /TLS only.*https:\/\//],
+  [400, "You're speaking plain HTTP to an SSL-enabled server port.", /TLS only.*https:\/\//],
   [200, 'pong', /not valid JSON/],
   [200, JSON.stringify({ ...aReply(), lease_ttl_ms: 'soon' }), /lease_ttl_ms/],
   [

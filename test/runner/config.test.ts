@@ -2,10 +2,11 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { rootCertificates } from 'node:tls'
 import { afterAll, describe, expect, test } from 'vitest'
-import { readConfig, readRegistrationToken } from '../../runner/config.ts'
+import { readConfig, readRegistrationToken, SETTING_NAMES } from '../../runner/config.ts'
 import { type Policy, readPolicy, refusalOf } from '../../runner/policy.ts'
+import { unknownSettings } from '../../runner/unknown-settings.ts'
 import { aJob } from './support/factories.ts'
-import { RunnerProcess, removeDirectory, temporaryDirectory } from './support/runner-process.ts'
+import { RunnerProcess, removeDirectory, temporaryDirectory, until } from './support/runner-process.ts'
 
 const directory = temporaryDirectory()
 afterAll(() => removeDirectory(directory))
@@ -51,6 +52,7 @@ test.each([
   ['http://[::1]:8787', {}],
   ['http://certyn.internal', { RUNNER_ALLOW_HTTP: '1' }],
   ['https://certyn.example.com/prefix', {}],
+  ['https://certyn.example.com/prefix/', {}],
 ])('%s is a good address', (url, more) => {
   expect(readConfig({ ...GOOD, CONTROL_PLANE_URL: url, ...more }).CONTROL_PLANE_URL).toBeInstanceOf(URL)
 })
@@ -61,8 +63,19 @@ test.each([
   ['CONTROL_PLANE_URL', 'ftp://certyn.example.com', /expected an address/],
   ['CONTROL_PLANE_URL', 'http://certyn.example.com', /expected https/],
   ['CONTROL_PLANE_URL', 'http://localhost.evil.example', /expected https/],
-  ['CONTROL_PLANE_URL', 'https://u:canary@certyn.example.com', /must not hold a user name/],
-  ['CONTROL_PLANE_URL', 'https://certyn.example.com/?a=canary', /must not hold a query/],
+  [
+    'CONTROL_PLANE_URL',
+    'https://u:canary@certyn.example.com',
+    /must not hold a user name.*; expected an address/,
+  ],
+  ['CONTROL_PLANE_URL', 'https://canary@certyn.example.com', /must not hold a user name/],
+  [
+    'CONTROL_PLANE_URL',
+    'https://certyn.example.com/?a=canary',
+    /must not hold a query.*; expected an address/,
+  ],
+  ['CONTROL_PLANE_URL', 'https://certyn.example.com/?', /must not hold a query/],
+  ['CONTROL_PLANE_URL', 'https://certyn.example.com/#/pools', /must not hold a .*fragment/],
   ['RUNNER_POOL_ID', undefined, /is required/],
   ['RUNNER_POOL_ID', 'run_01jd0000000000000000000000', /starts with pol_/],
   ['RUNNER_NAME', 'a\u0007b', /control characters/],
@@ -71,6 +84,9 @@ test.each([
   ['MAX_CONCURRENCY', '2.5', /whole number/],
   ['MAX_CONCURRENCY', 'two', /whole number/],
   ['RUNNER_STATE_DIR', 'relative/path', /absolute path/],
+  ['RUNNER_STATE_DIR', '/', /a folder of its own/],
+  ['RUNNER_STATE_DIR', '/var/lib/runner/..', /a folder of its own/],
+  ['RUNNER_STATE_DIR', '/tmp/', /a folder of its own/],
   ['RUNNER_LABELS', 'zone', /expected k=v/],
   ['RUNNER_LABELS', 'zone=east,disk=fast,zone=west', /zone is given twice/],
   ['RUNNER_EXECUTOR', 'podman', /docker or host/],
@@ -99,6 +115,57 @@ test('the process stops at once, with every wrong variable named and no secret',
   expect(await runner.ended()).toBe(1)
   expect(runner.stderr).toMatch(/MAX_CONCURRENCY: .*\n.*LOG_LEVEL: /)
   expect(runner.stderr).not.toContain('canary')
+})
+
+describe('variables that are no settings', () => {
+  const known = (names: readonly string[]) => {
+    const env = Object.fromEntries(names.map(name => [name, 'canary']))
+    return unknownSettings(env, SETTING_NAMES)
+  }
+
+  test.each([
+    ['RUNNER_LABEL', 'RUNNER_LABELS'],
+    ['RUNNER_EXECUTER', 'RUNNER_EXECUTOR'],
+    ['RUNNER_PULLPOLICY', 'RUNNER_PULL_POLICY'],
+    ['RUNNER_POOL', 'RUNNER_POOL_ID'],
+    ['RUNNER_DISK_MB', 'RUNNER_MIN_DISK_MB'],
+    ['RUNNER_STATE_DIRECTORY', 'RUNNER_STATE_DIR'],
+    ['RUNNER_TOKEN', 'REGISTRATION_TOKEN'],
+    ['RUNNER_CONCURRENCY', 'MAX_CONCURRENCY'],
+    ['RUNNER_MAX_CONCURRENCY', 'MAX_CONCURRENCY'],
+    ['RUNNER_CONTROL_PLANE_URL', 'CONTROL_PLANE_URL'],
+    ['RUNNER_LOG_LEVEL', 'LOG_LEVEL'],
+  ])('%s is near %s', (name, nearest) => {
+    expect(known([name])).toEqual([{ name, nearest }])
+  })
+
+  test('what Kubernetes and Docker say of a neighbour called runner is none of our business', () => {
+    const links = ['RUNNER_PORT', 'RUNNER_SERVICE_HOST', 'RUNNER_SERVICE_PORT', 'RUNNER_SERVICE_PORT_HTTPS']
+      .concat(['RUNNER_PORT_443_TCP', 'RUNNER_PORT_443_TCP_ADDR', 'RUNNER_PORT_53_UDP_PROTO'])
+      .concat(['RUNNER_EAST_SERVICE_HOST', 'RUNNER_EAST_PORT_443_TCP_PORT', 'RUNNER_ENV_PATH'])
+    expect(known(links)).toEqual([])
+  })
+
+  test('neither are settings, variables of others, and empty ones', () => {
+    expect(known([...SETTING_NAMES, 'MAX_CONCURENCY', 'MY_RUNNER_LABEL'])).toEqual([])
+    expect(unknownSettings({ RUNNER_LABEL: ' ', RUNNER_TAG: undefined }, SETTING_NAMES)).toEqual([])
+  })
+
+  test('the daemon warns of each once, without its value, and goes on', async () => {
+    const runner = new RunnerProcess({
+      ...GOOD,
+      CONTROL_PLANE_URL: 'http://127.0.0.1:1',
+      RUNNER_EXECUTOR: 'host',
+      RUNNER_STATE_DIR: join(directory, 'state'),
+      RUNNER_LABEL: 'canary',
+    })
+    await until('it tries to register', () => runner.logged('registration failed'))
+    const lines = runner.log.filter(line => line.name === 'RUNNER_LABEL')
+    const msg = expect.stringMatching(/no such setting/)
+    expect(lines).toMatchObject([{ level: 'warn', nearest: 'RUNNER_LABELS', msg }])
+    expect(JSON.stringify(lines)).not.toContain('canary')
+    await runner.destroy()
+  })
 })
 
 test('a registration token file that cannot be read is named with the cause', () => {
@@ -133,6 +200,10 @@ describe('the policy file', () => {
   ])('%s stops the runner', (content, expected) => {
     expect(() => policyOf(content)).toThrow(expected)
     expect(() => policyOf(content)).toThrow(/^RUNNER_POLICY_FILE: /)
+  })
+
+  test('one that cannot be read is named with the cause', () => {
+    expect(() => readPolicy('/no/such/policy')).toThrow(/^RUNNER_POLICY_FILE: \/no\/such\/policy.*ENOENT/)
   })
 
   test.each([

@@ -107,6 +107,16 @@ describe('sessions of an earlier process end at their deadline', () => {
     expect(again.stderr).toMatch(/REGISTRATION_TOKEN: is required/)
   })
 
+  test('before a daemon whose credential is damaged ends', async () => {
+    const pid = await orphan()
+    writeFileSync(join(directory, 'credential.json'), '')
+    const again = start()
+    expect(await again.ended()).toBe(1)
+    expect(isRunning(pid)).toBe(false)
+    expect(again.stderr).toMatch(/credential\.json is damaged/)
+    expect(plane.registrations).toHaveLength(1)
+  })
+
   test('while nothing can be stored, which is said with its remedy and mended without a restart', async () => {
     const pid = await orphan()
     const boot = plane.lastSync?.boot ?? 0
@@ -134,6 +144,72 @@ describe('sessions of an earlier process end at their deadline', () => {
     await until('the explanation', () => again.logged('may no longer speak'))
     expect(again.logged('no other registration token')?.error).toMatch(/ENOENT/)
     expect(again.hasEnded()).toBe(false)
+  })
+})
+
+test('a daemon that no longer knows its containers’ name touches none of them', async () => {
+  const first = start()
+  await ready()
+  await first.destroy()
+  writeFileSync(join(directory, 'credential.json'), '')
+  // There is no Engine: a daemon that went on would wait for it.
+  const again = start({
+    RUNNER_EXECUTOR: 'docker',
+    RUNNER_NAME: '',
+    DOCKER_HOST: `unix://${directory}/none.sock`,
+  })
+  expect(await again.ended()).toBe(1)
+  expect(again.stderr).toMatch(/credential\.json is damaged/)
+})
+
+describe('told to leave before it is in its pool', () => {
+  const refused = Array.from({ length: 100 }, () => ({ refuse: 'token_used_up' }) as const)
+
+  test.each([
+    ['the registration is refused', refused, {}, 'token_used_up'],
+    ['the control plane is away', Array.from({ length: 100 }, () => 'cut' as const), {}, 'trying again'],
+    ['the registration has no answer', ['hang' as const], {}, 'starting'],
+    ['there is no token', [], { REGISTRATION_TOKEN: '', REGISTRATION_TOKEN_FILE: '/none' }, 'looking again'],
+  ])('while %s, the daemon ends at once and says so', async (_, faults, change, waiting) => {
+    plane.registerFaults = [...faults]
+    const runner = start(change)
+    const asked = () => faults.length === 0 || plane.registerFaults.length < faults.length
+    await until('the wait', () => runner.logged(waiting) && asked())
+    runner.kill('SIGTERM')
+    expect(await runner.ended()).toBe(0)
+    expect(runner.logged('leaving')).toMatchObject({ signal: 'SIGTERM' })
+    expect(runner.log.at(-1)).toMatchObject({ msg: 'stopped' })
+    expect(runner.stderr).toBe('')
+  })
+
+  test('it leaves an earlier daemon’s session running', async () => {
+    plane.reply = { next_sync_in_ms: 500, lease_ttl_ms: 120_000 }
+    const pid = await orphan()
+    rmSync(join(directory, 'credential.json'))
+    plane.registerFaults = [...refused]
+    const again = start()
+    await until('the refusal', () => again.logged('token_used_up'))
+    again.kill('SIGTERM')
+    expect(await again.ended()).toBe(0)
+    expect(isRunning(pid)).toBe(true)
+  })
+
+  test.each([
+    ['waits to register', 0, () => rmSync(join(directory, 'credential.json'))],
+    ['ends for a damaged credential', 1, () => writeFileSync(join(directory, 'credential.json'), '')],
+  ])('a second signal while it %s stops the session', async (_, code, spoil) => {
+    plane.reply = { next_sync_in_ms: 500, lease_ttl_ms: 120_000 }
+    const pid = await orphan()
+    spoil()
+    plane.registerFaults = [...refused]
+    const again = start()
+    await until('the wait', () => again.logged('token_used_up') ?? again.logged('the runner ends as soon as'))
+    // A second signal counts from 1 s after the first; what comes before is taken for an echo.
+    const signals = setInterval(() => again.kill('SIGTERM'), 100)
+    expect(await again.ended()).toBe(code)
+    clearInterval(signals)
+    expect(again.logged('second signal')).toMatchObject({ level: 'warn' })
+    expect(isRunning(pid)).toBe(false)
   })
 })
 

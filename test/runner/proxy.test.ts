@@ -1,9 +1,8 @@
-import { execFileSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import { type AddressInfo, connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { selfSigned } from './support/certificate.ts'
 import { FakeControlPlane } from './support/fake-control-plane.ts'
 import {
   RunnerProcess,
@@ -24,15 +23,8 @@ const sockets = new Set<Socket>()
 
 beforeAll(async () => {
   directory = temporaryDirectory()
-  const [key, cert] = ['key.pem', 'ca.pem'].map(name => join(directory, name)) as [string, string]
-  execFileSync(
-    'openssl',
-    ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '1']
-      .concat(['-subj', `/CN=${NAME}`, '-addext', `subjectAltName=DNS:${NAME}`])
-      .concat(['-keyout', key, '-out', cert]),
-    { stdio: 'ignore' },
-  )
-  plane = await FakeControlPlane.start({ key: readFileSync(key), cert: readFileSync(cert) })
+  const certificate = selfSigned(directory, `DNS:${NAME}`)
+  plane = await FakeControlPlane.start(certificate)
   tunnels = []
   proxy = createServer()
   proxy.on('connect', (request, near: Socket) => {

@@ -45,6 +45,8 @@ export class FakeControlPlane {
   reply: Partial<SyncResponse> = { next_sync_in_ms: 500, lease_ttl_ms: 5000 }
   /** Called with every sync that is applied, before its reply is sent. */
   onSync: (request: SyncRequest) => void = () => undefined
+  /** Where a proxy in front of it has put it; nothing of it is anywhere else. */
+  prefix = ''
   doorbellsOpened = 0
   answersPings = true
   readonly #server: Server
@@ -69,9 +71,10 @@ export class FakeControlPlane {
       socket.on('close', () => fake.#sockets.delete(socket))
     })
     server.on('request', (request, response) => void fake.#answer(request, response))
-    server.on('upgrade', (request, socket, head) =>
-      doorbell.handleUpgrade(request, socket, head, ws => fake.#ringable(ws)),
-    )
+    server.on('upgrade', (request, socket, head) => {
+      if (fake.#pathOf(request) === null) socket.destroy()
+      else doorbell.handleUpgrade(request, socket, head, ws => fake.#ringable(ws))
+    })
     await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
     return fake
   }
@@ -127,6 +130,10 @@ export class FakeControlPlane {
     await new Promise<void>(resolve => this.#server.close(() => resolve()))
   }
 
+  #pathOf({ url = '' }: IncomingMessage): string | null {
+    return url.startsWith(`${this.prefix}/`) ? url.slice(this.prefix.length) : null
+  }
+
   #ringable(ws: WebSocket): void {
     this.doorbellsOpened += 1
     this.#doorbells.add(ws)
@@ -141,7 +148,8 @@ export class FakeControlPlane {
     const chunks: Buffer[] = []
     for await (const chunk of request) chunks.push(chunk)
     const body: unknown = chunks.length === 0 ? null : JSON.parse(Buffer.concat(chunks).toString('utf8'))
-    const path = request.url ?? ''
+    const path = this.#pathOf(request)
+    if (path === null) return void response.writeHead(404).end('not here')
     if (path === '/healthz') return send(response, 200, { status: 'ok', version: '0' })
     if (path === '/runner/v1/register') {
       return this.#withFault(response, this.registerFaults.shift() ?? null, () => this.#register(body))

@@ -22,8 +22,14 @@ export class RunnerProcess {
   readonly #child: ChildProcess
   readonly #ended: Promise<number | null>
 
-  constructor(env: Readonly<Record<string, string>>, args: readonly string[] = []) {
-    this.#child = spawn(process.execPath, [MAIN, ...args], {
+  /** @param wrapper a program, with its arguments, that becomes this one */
+  constructor(
+    env: Readonly<Record<string, string>>,
+    args: readonly string[] = [],
+    wrapper: readonly string[] = [],
+  ) {
+    const [program = '', ...words] = [...wrapper, process.execPath, MAIN, ...args]
+    this.#child = spawn(program, words, {
       env: { PATH: process.env.PATH ?? '', ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
     })
