@@ -38,6 +38,14 @@ describe('paths and methods', () => {
     expect(answer.headers.get('allow')).toBe(allowed)
   })
 
+  it('opens a websocket at /healthz for anybody, and closes it', async () => {
+    const { status, webSocket } = await call('GET', '/healthz', { headers: { upgrade: 'WebSocket' } })
+    expect(status).toBe(101)
+    const closed = new Promise(resolve => webSocket?.addEventListener('close', ({ code }) => resolve(code)))
+    webSocket?.accept()
+    expect(await closed).toBe(1000)
+  })
+
   it('keeps every answer of the API out of caches', async () => {
     for (const path of ['/api/v1/me', '/api/v1/nope', '/runner/v1/register']) {
       expect((await call('GET', path, { key })).headers.get('cache-control')).toBe('no-store')

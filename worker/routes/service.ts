@@ -5,7 +5,7 @@ import { VERSION } from '../../protocol/version.ts'
 import { anyone } from '../auth/guards.ts'
 import { openApiDocument } from '../docs/openapi.ts'
 import { docsPage } from '../docs/page.ts'
-import { done } from '../http/reply.ts'
+import { done, type Reply } from '../http/reply.ts'
 import { defineRoute, type Route } from '../http/route.ts'
 
 /** The page loads nothing and runs nothing: its one style sheet is inline. */
@@ -16,6 +16,14 @@ const PAGE_HEADERS = {
   'referrer-policy': 'no-referrer',
 }
 
+/** Lets a runner find out whether what lies in between passes websockets on, before it has a credential. */
+function greeting(): Reply<never> {
+  const { 0: client, 1: server } = new WebSocketPair()
+  server.accept()
+  server.close(1000)
+  return { status: 'raw', response: new Response(null, { status: 101, webSocket: client }) }
+}
+
 /** @param allRoutes read when asked for, because these routes are in the list they describe */
 export function serviceRoutes(allRoutes: () => readonly Route[]): Route[] {
   return [
@@ -23,13 +31,16 @@ export function serviceRoutes(allRoutes: () => readonly Route[]): Route[] {
       method: 'get',
       path: '/healthz',
       tag: 'Service',
-      summary: 'Whether this control plane answers',
+      summary: 'Whether this control plane answers; a websocket is opened and closed again',
       guard: anyone,
       limit: 'nothing',
       query: z.looseObject({}),
-      statuses: [200],
+      statuses: [200, 101],
       answer: HealthStatus,
-      handle: async () => accepted(done({ status: 'ok' as const, version: VERSION })),
+      async handle({ request }) {
+        if (request.headers.get('upgrade')?.toLowerCase() === 'websocket') return accepted(greeting())
+        return accepted(done({ status: 'ok' as const, version: VERSION }))
+      },
     }),
     defineRoute({
       method: 'get',
