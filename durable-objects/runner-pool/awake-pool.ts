@@ -6,7 +6,7 @@ import type { AlarmClock } from './alarm.ts'
 import type { PoolContext, Rules } from './core/context.ts'
 import { planRings } from './core/doorbell.ts'
 import { sweep } from './core/expiry.ts'
-import type { PoolRecord, RunnerMemo } from './core/model.ts'
+import type { LaneRecord, PoolRecord, RunnerMemo } from './core/model.ts'
 import type { Doorbells } from './doorbells.ts'
 import { HistoryDrain } from './history-drain.ts'
 import type { PoolStore } from './store/store.ts'
@@ -14,6 +14,8 @@ import type { PoolStore } from './store/store.ts'
 /** Ended runs stay this long, so that a repeated `enqueue` of the same id finds its run. */
 const RETAIN_ENDED_MS = 25 * 3_600_000
 const PRUNE_BATCH = 200
+/** A pool has a handful of lanes; with thousands, every plan of rings looks at this many more of them. */
+const LANES_PER_PLAN = 256
 /** Full batches follow one another at this pace. */
 const PRUNE_PACE_MS = 5_000
 
@@ -43,6 +45,8 @@ export class AwakePool {
   #wokeAt: number
   /** No lease is due before this; 0 while nobody has looked. */
   #leasesDueAt = 0
+  /** Up to which lane the last plan of rings looked; 0 when it saw the end. */
+  #lanesRungFor = 0
 
   constructor(record: PoolRecord, parts: PoolParts) {
     this.record = record
@@ -79,7 +83,7 @@ export class AwakePool {
     const due = this.command(ctx => {
       const swept = sweep(ctx, this.#leasesDueAt)
       // Rings that nobody answered are passed on.
-      if (ctx.store.queue.lanes().length > 0) ctx.effects.workWaits = true
+      if (!ctx.store.queue.isEmpty()) ctx.effects.workWaits = true
       return { ok: true, value: swept }
     })
     if (!due.ok) return
@@ -107,7 +111,14 @@ export class AwakePool {
       doorbells,
       offersAllowed: runnersEnabled(settings, this.record.tenantSlug),
       mintId: kind => typeidUnboxed(ID_PREFIXES[kind]),
-      effects: { wakeAt: null, leaseDueAt: null, ring: new Set(), hangUp: new Set(), workWaits: false },
+      effects: {
+        wakeAt: null,
+        leaseDueAt: null,
+        ring: new Set(),
+        hangUp: new Set(),
+        joined: new Set(),
+        workWaits: false,
+      },
     }
   }
 
@@ -116,17 +127,27 @@ export class AwakePool {
     this.#leasesDueAt = Math.min(this.#leasesDueAt, ctx.effects.leaseDueAt ?? this.#leasesDueAt)
     for (const runnerId of ctx.effects.hangUp) this.#parts.doorbells.hangUp(runnerId)
     for (const runnerId of ctx.effects.ring) this.#parts.doorbells.ring(runnerId, ctx.now)
-    if (ctx.effects.workWaits) this.#ringForWork(ctx)
+    if (ctx.effects.workWaits || ctx.effects.joined.size > 0) this.#ringForWork(ctx)
   }
 
   #ringForWork(ctx: PoolContext): void {
     const { alarm, doorbells } = this.#parts
     const bells = doorbells.bells()
     if (bells.size === 0) return
-    const plan = planRings(ctx, bells)
+    const plan = planRings(ctx, bells, this.#lanesToRingFor(ctx))
     for (const runnerId of plan.giveUp) doorbells.close(runnerId, 1011, 'rings are not answered')
     for (const runnerId of plan.ring) doorbells.ring(runnerId, ctx.now)
     alarm.wakeBy(plan.checkAt)
+  }
+
+  /** The lanes that runs have just joined, and of all others as many as one plan takes, in turn. */
+  #lanesToRingFor(ctx: PoolContext): LaneRecord[] {
+    const { queue } = ctx.store
+    const next = queue.lanesAfter(this.#lanesRungFor, LANES_PER_PLAN)
+    const lanes = next.length > 0 ? next : queue.lanesAfter(0, LANES_PER_PLAN)
+    this.#lanesRungFor = lanes.length < LANES_PER_PLAN ? 0 : (lanes.at(-1)?.id ?? 0)
+    const others = [...ctx.effects.joined].filter(id => lanes.every(lane => lane.id !== id))
+    return [...others.flatMap(id => queue.lane(id) ?? []), ...lanes]
   }
 }
 

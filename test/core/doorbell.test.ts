@@ -24,7 +24,7 @@ function connect(name: string, slots: number, labels: Record<string, string> = {
 
 /** Plans, and rings whom the plan says, as the object does. */
 function ring() {
-  const plan = pool.decide(ctx => planRings(ctx, bells))
+  const plan = pool.decide(ctx => planRings(ctx, bells, ctx.store.queue.lanes()))
   for (const id of plan.ring) {
     bells.set(id, { rungAt: pool.now, unanswered: (bells.get(id)?.unanswered ?? 0) + 1 })
   }

@@ -47,7 +47,14 @@ export class TestPool {
       doorbells,
       offersAllowed: this.offersAllowed,
       mintId: kind => `${kind}_${++this.#ids}`,
-      effects: { wakeAt: null, leaseDueAt: null, ring: new Set(), hangUp: new Set(), workWaits: false },
+      effects: {
+        wakeAt: null,
+        leaseDueAt: null,
+        ring: new Set(),
+        hangUp: new Set(),
+        joined: new Set(),
+        workWaits: false,
+      },
     }
   }
 

@@ -103,6 +103,12 @@ export const MUTANTS: readonly Mutant[] = [
     replace: 'const heads = lanes.slice(0, 1).flatMap(',
   },
   {
+    rule: 'a runner looks for lanes under each of its labels',
+    file: `${STORE}/queue.ts`,
+    find: 'return anchorsOf(labels).flatMap(',
+    replace: 'return anchorsOf(labels).slice(1).flatMap(',
+  },
+  {
     rule: 'a success is an exit with code 0',
     file: `${CORE}/attempt.ts`,
     find: "if (exit.code === 0) return { kind: 'succeeded', exitCode: 0 }",

@@ -158,7 +158,14 @@ export class PoolNode {
       doorbells: silent,
       offersAllowed: true,
       mintId: kind => `${kind === 'session' ? 'ses' : 'cmd'}_${String(++this.#ids).padStart(26, '0')}`,
-      effects: { wakeAt: null, leaseDueAt: null, ring: new Set(), hangUp: new Set(), workWaits: false },
+      effects: {
+        wakeAt: null,
+        leaseDueAt: null,
+        ring: new Set(),
+        hangUp: new Set(),
+        joined: new Set(),
+        workWaits: false,
+      },
     }
   }
 }

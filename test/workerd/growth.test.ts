@@ -1,4 +1,7 @@
-import { beforeAll, expect, test } from 'vitest'
+import { beforeAll, describe, expect, test } from 'vitest'
+import { DurableSql } from '../../durable-objects/runner-pool/durable-sql.ts'
+import { PoolStore } from '../../durable-objects/runner-pool/store/store.ts'
+import type { Health } from '../../protocol/runner-api.ts'
 import { type Cost, metered } from './meter.ts'
 import { exited, pass, running, TestPool, TestRunner, value } from './world.ts'
 
@@ -180,4 +183,65 @@ test('a look at the pool reads the same however many runs wait', async () => {
     reads.push(cost.read)
   }
   expect(reads[1]).toBe(reads[0])
+})
+
+/** Each run in a lane of its own, filed as `enqueue` files it. */
+async function fillLanes(
+  pool: TestPool,
+  count: number,
+  lane: (n: number) => { labels?: Record<string, string>; memoryMb?: number },
+): Promise<void> {
+  await pool.inside(({ storage }) => {
+    const { queue } = new PoolStore(new DurableSql(storage.sql))
+    storage.transactionSync(() => {
+      for (let n = 0; n < count; n++) {
+        queue.push({ labels: {}, memoryMb: 0, tried: [], ...lane(n) }, 0, Date.now(), `run_${n}`)
+      }
+    })
+  })
+}
+
+/** The schema's version, the pool, the newest renewal and what may be due. */
+const WAKING_READS = 8
+
+async function costOfSync(runner: TestRunner, health: Health): Promise<Cost> {
+  const [reply, cost] = await metered(() => runner.sync([], { health }))
+  expect(reply.offers).toEqual([])
+  return cost
+}
+
+describe('with 10,000 lanes that a runner cannot serve', () => {
+  test.for<[string, (n: number) => { labels?: Record<string, string>; memoryMb?: number }]>([
+    ['because each run has a label of its own', n => ({ labels: { build: `${n}` } })],
+    [
+      'because each run has one label more than the runner',
+      n => ({ labels: { zone: 'east', build: `${n}` } }),
+    ],
+    ['because each run needs more memory than it has', n => ({ memoryMb: 4_097 + n })],
+  ])('%s, its sync reads no more than 3 rows, also right after a hibernation', async ([, lane]) => {
+    const pool = await TestPool.create()
+    const runner = await TestRunner.register(pool, { labels: { zone: 'east', os: 'linux' } })
+    const health = { memory_free_mb: 4_096, disk_free_mb: 9, load1: 0 }
+    await runner.sync([], { health, draining: true })
+    await fillLanes(pool, 10_000, lane)
+    await runner.sync([], { health })
+    const steady = await costOfSync(runner, health)
+    expect(steady.read).toBeLessThanOrEqual(3)
+    expect(steady).toMatchObject({ written: 0, alarms: 0 })
+    await pool.evict()
+    expect((await costOfSync(runner, health)).read).toBeLessThanOrEqual(steady.read + WAKING_READS)
+  })
+
+  test('a run enqueued reads a bounded number of them, with doorbells to ring and without', async () => {
+    const pool = await TestPool.create()
+    const runner = await TestRunner.register(pool, { labels: { zone: 'east' } })
+    await runner.sync()
+    await fillLanes(pool, 10_000, n => ({ labels: { zone: 'west', build: `${n}` } }))
+    const [, quiet] = await metered(() => pool.enqueue({ labels: { zone: 'east', build: 'new' } }))
+    expect(quiet.read).toBeLessThanOrEqual(16)
+    const doorbell = await runner.doorbell()
+    const [, rung] = await metered(() => pool.enqueue({ labels: { zone: 'east' } }))
+    expect(await doorbell.rings()).toBe(1)
+    expect(rung.read).toBeLessThanOrEqual(300)
+  })
 })

@@ -17,7 +17,9 @@ export function assign(
 ): QueueEntry[] {
   if (slots <= 0 || !takesWork(ctx, runner)) return []
   let memoryLeft = memoryLeftMb(ctx, runner, leases)
-  const lanes = ctx.store.queue.lanes().filter(lane => obstacles(ctx, lane, runner, memoryLeft).length === 0)
+  const lanes = ctx.store.queue
+    .lanesFor(runner.labels, memoryLeft)
+    .filter(lane => obstacles(ctx, lane, runner, memoryLeft).length === 0)
   const byLane = new Map(lanes.map(lane => [lane.id, lane]))
   const heads = lanes.flatMap(lane => ctx.store.queue.heads(lane.id, slots)).sort(moreUrgent)
   const chosen: QueueEntry[] = []

@@ -187,7 +187,7 @@ export function joinQueue(ctx: PoolContext, run: RunRecord): void {
   run.laneId = ctx.store.queue.push(key, run.spec.priority, run.queuedAt, run.id)
   ctx.store.queue.setDeadline(run.queueDeadline, run.id)
   wakeBy(ctx, run.queueDeadline)
-  ctx.effects.workWaits = true
+  ctx.effects.joined.add(run.laneId)
 }
 
 function judge(exit: Exit, lease: LeaseRecord): Outcome {

@@ -46,7 +46,9 @@ export interface Effects {
   readonly ring: Set<string>
   /** Runners whose credential has died: their doorbells are closed. */
   readonly hangUp: Set<string>
-  /** Whether a run has begun to wait, or may go where it could not before. */
+  /** Lanes that a run has begun to wait in. */
+  readonly joined: Set<number>
+  /** Whether any run that waits may go where it could not before. */
   workWaits: boolean
 }
 

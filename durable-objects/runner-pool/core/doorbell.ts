@@ -19,7 +19,7 @@ export interface Bell {
   readonly unanswered: number
 }
 
-export interface RingPlan {
+interface RingPlan {
   readonly ring: string[]
   /** Sockets to close. */
   readonly giveUp: string[]
@@ -27,10 +27,16 @@ export interface RingPlan {
   readonly checkAt: number | null
 }
 
-/** @param bells every runner with an open doorbell */
-export function planRings(ctx: PoolContext, bells: ReadonlyMap<string, Bell>): RingPlan {
+/**
+ * @param bells every runner with an open doorbell
+ * @param lanes what runs wait in, or as much of it as one plan should look at
+ */
+export function planRings(
+  ctx: PoolContext,
+  bells: ReadonlyMap<string, Bell>,
+  lanes: readonly LaneRecord[],
+): RingPlan {
   const ring: string[] = []
-  const lanes = ctx.store.queue.lanes()
   const uncovered = new Map(lanes.map(lane => [lane.id, lane.queued]))
   const waiting = (bell: Bell) => bell.rungAt !== null && ctx.now - bell.rungAt < RING_ANSWER_MS
   const giveUp = [...bells]

@@ -3,13 +3,21 @@ import type { LaneRecord, QueueEntry, Tried } from '../core/model.ts'
 import { integer, json, type Sql, text } from './sql.ts'
 
 /** What makes two runs wait in the same lane. */
-export interface LaneKey {
+interface LaneKey {
   readonly labels: Labels
   readonly memoryMb: number
   readonly tried: readonly Tried[]
 }
 
-/** Waiting runs, by lane, then priority, then age. Lanes count their runs, so nothing is ever counted by scan. */
+/** A label under which this many lanes wait is a common one; how many more makes no difference. */
+const COMMON_LANES = 32
+
+/**
+ * Waiting runs, by lane, then priority, then age. Lanes count their runs, so nothing is ever counted by scan.
+ *
+ * A lane is filed under one of its labels, its anchor, and by the memory it needs. A runner looks under its own
+ * labels only, so lanes of other labels, or of more memory than it has, cost it nothing however many there are.
+ */
 export class QueueTable {
   readonly #sql: Sql
 
@@ -17,17 +25,35 @@ export class QueueTable {
     this.#sql = sql
   }
 
+  /** Every lane; for people's eyes. */
   lanes(): LaneRecord[] {
-    return this.#sql.exec('SELECT lane_id, key, queued FROM lanes').map(row => ({
-      id: integer(row, 'lane_id'),
-      queued: integer(row, 'queued'),
-      ...json<LaneKey>(row, 'key'),
-    }))
+    return this.#sql.exec('SELECT * FROM lanes').map(toLane)
+  }
+
+  /** Lanes after `laneId`, at most `limit`. */
+  lanesAfter(laneId: number, limit: number): LaneRecord[] {
+    return this.#sql
+      .exec('SELECT * FROM lanes WHERE lane_id > ? ORDER BY lane_id LIMIT ?', laneId, limit)
+      .map(toLane)
+  }
+
+  lane(laneId: number): LaneRecord | null {
+    const [row] = this.#sql.exec('SELECT * FROM lanes WHERE lane_id = ?', laneId)
+    return row === undefined ? null : toLane(row)
+  }
+
+  /** Lanes that whoever has these labels and this much memory (null: any) may serve, and few others. */
+  lanesFor(labels: Labels, memoryMb: number | null): LaneRecord[] {
+    return anchorsOf(labels).flatMap(anchor => this.#lanesUnder(anchor, memoryMb ?? Number.MAX_SAFE_INTEGER))
+  }
+
+  isEmpty(): boolean {
+    return this.#sql.exec('SELECT 1 FROM lanes LIMIT 1').length === 0
   }
 
   /** @returns the lane the run now waits in */
   push(key: LaneKey, priority: number, queuedAt: number, runId: string): number {
-    const laneId = this.#laneFor(key)
+    const laneId = this.#join(key) ?? this.#open(key)
     this.#sql.exec(
       'INSERT INTO queue (lane_id, urgency, queued_at, run_id) VALUES (?, ?, ?, ?)',
       laneId,
@@ -111,20 +137,70 @@ export class QueueTable {
     return row === undefined ? null : integer(row, 'due')
   }
 
-  #laneFor(key: LaneKey): number {
+  /** Nothing costs nothing, and of what needs too much memory two are read: the range reads one more than it finds. */
+  #lanesUnder(anchor: string, memoryMb: number): LaneRecord[] {
+    const least = this.#sql
+      .exec('SELECT * FROM lanes WHERE anchor = ? ORDER BY memory_mb, key LIMIT 2', anchor)
+      .map(toLane)
+    if (!least[1] || least[1].memoryMb > memoryMb) return least
+    return this.#sql
+      .exec('SELECT * FROM lanes WHERE anchor = ? AND memory_mb <= ?', anchor, memoryMb)
+      .map(toLane)
+  }
+
+  /** Adds one run to the lane, if there is one. @returns its id */
+  #join(key: LaneKey): number | null {
+    for (const anchor of anchorsOf(key.labels)) {
+      const [row] = this.#sql.exec(
+        `UPDATE lanes SET queued = queued + 1
+         WHERE anchor = ? AND memory_mb = ? AND key = ? RETURNING lane_id`,
+        anchor,
+        key.memoryMb,
+        canonical(key),
+      )
+      if (row !== undefined) return integer(row, 'lane_id')
+    }
+    return null
+  }
+
+  #open(key: LaneKey): number {
     const [row] = this.#sql.exec(
-      `INSERT INTO lanes (key, queued) VALUES (?, 1)
-       ON CONFLICT (key) DO UPDATE SET queued = queued + 1 RETURNING lane_id`,
+      'INSERT INTO lanes (anchor, memory_mb, key, queued) VALUES (?, ?, ?, 1) RETURNING lane_id',
+      this.#rarest(key.labels),
+      key.memoryMb,
       canonical(key),
     )
-    if (row === undefined) throw new Error('a lane was neither found nor made')
+    if (row === undefined) throw new Error('a lane was not made')
     return integer(row, 'lane_id')
+  }
+
+  /** The label that the fewest lanes are filed under. */
+  #rarest(labels: Labels): string {
+    const counted = anchorsOf(labels)
+      .slice(0, -1)
+      .map(anchor => {
+        const lanes = this.#sql.exec('SELECT 1 FROM lanes WHERE anchor = ? LIMIT ?', anchor, COMMON_LANES)
+        return { anchor, lanes: lanes.length }
+      })
+    return counted.sort((a, b) => a.lanes - b.lanes)[0]?.anchor ?? UNLABELLED
   }
 
   #queued(laneId: number): number {
     const [row] = this.#sql.exec('SELECT queued FROM lanes WHERE lane_id = ?', laneId)
     return row === undefined ? 0 : integer(row, 'queued')
   }
+}
+
+/** Where a lane without labels is filed. */
+const UNLABELLED = ''
+
+/** Where a lane of these labels may be filed, and where a runner of these labels looks. A key holds no "=". */
+function anchorsOf(labels: Labels): string[] {
+  return [...Object.entries(labels).map(([key, value]) => `${key}=${value}`), UNLABELLED]
+}
+
+function toLane(row: Record<string, unknown>): LaneRecord {
+  return { id: integer(row, 'lane_id'), queued: integer(row, 'queued'), ...json<LaneKey>(row, 'key') }
 }
 
 /** The same key always gives the same text, whatever order its labels and runners came in. */

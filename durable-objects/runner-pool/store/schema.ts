@@ -63,6 +63,16 @@ const MIGRATIONS: readonly string[] = [
     PRIMARY KEY (run_id, seq)
   ) WITHOUT ROWID;
   `,
+  // Lanes that wait already are filed where every runner looks.
+  `
+  CREATE TABLE filed_lanes (
+    lane_id INTEGER PRIMARY KEY, anchor TEXT NOT NULL, memory_mb INTEGER NOT NULL, key TEXT NOT NULL,
+    queued INTEGER NOT NULL, UNIQUE (anchor, memory_mb, key)
+  );
+  INSERT INTO filed_lanes SELECT lane_id, '', json_extract(key, '$.memoryMb'), key, queued FROM lanes;
+  DROP TABLE lanes;
+  ALTER TABLE filed_lanes RENAME TO lanes;
+  `,
 ]
 
 /** True once the object was initialised; looking must not create anything. */
@@ -71,15 +81,18 @@ export function isInitialised(sql: Sql): boolean {
   return sql.exec(query).length > 0
 }
 
-/** Brings an object's database to the newest schema. Call inside a transaction. */
-export function migrate(sql: Sql): void {
+/**
+ * Brings an object's database to the newest schema. Call inside a transaction.
+ * @param target an older version, for tests of what an upgrade makes of it
+ */
+export function migrate(sql: Sql, target = MIGRATIONS.length): void {
   sql.exec('CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)')
   const [row] = sql.exec('SELECT version FROM schema_version')
   const current = typeof row?.version === 'number' ? row.version : 0
-  if (current >= MIGRATIONS.length) return
-  for (const migration of MIGRATIONS.slice(current)) {
+  if (current >= target) return
+  for (const migration of MIGRATIONS.slice(current, target)) {
     for (const statement of migration.split(';')) if (statement.trim() !== '') sql.exec(statement)
   }
   sql.exec('DELETE FROM schema_version')
-  sql.exec('INSERT INTO schema_version (version) VALUES (?)', MIGRATIONS.length)
+  sql.exec('INSERT INTO schema_version (version) VALUES (?)', target)
 }
