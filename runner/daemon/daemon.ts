@@ -44,7 +44,7 @@ export async function runDaemon(parts: DaemonParts): Promise<void> {
     const credential = readCredential(parts)
     const setup = await setUpExecutor({ ...parts, stored: credential.stored, onTrouble }, signals.leave)
     if (setup === null) return
-    const keeper = new SessionKeeper({ ...parts, setup, health })
+    const keeper = new SessionKeeper({ ...parts, setup, stored: credential.stored, health })
     const done = new AbortController()
     const joining = async (signal: AbortSignal) => {
       await joinAndRun({ ...parts, credential, setup, api, health, keeper }, signal)
@@ -179,25 +179,40 @@ function requestOf(
 function usableCredential(
   stored: StoredCredential | null,
   config: Config,
-  { engine, engineId, runnerName }: Pick<ExecutorSetup, 'engine' | 'engineId' | 'runnerName'>,
+  setup: ExecutorSetup,
   log: Log,
 ): StoredCredential | null {
   if (stored === null) return null
   const differs = [
     stored.control_plane !== config.CONTROL_PLANE_URL.href && 'CONTROL_PLANE_URL',
     stored.pool_id !== config.RUNNER_POOL_ID && 'RUNNER_POOL_ID',
-    stored.name !== runnerName && 'RUNNER_NAME',
-    stored.engine_id !== engineId && 'the Docker Engine',
+    stored.name !== setup.runnerName && 'RUNNER_NAME',
+    stored.engine_id !== setup.engineId && 'the Docker Engine',
   ].filter(Boolean)
   if (differs.length === 0) return stored
   log.warn({ differs }, 'the stored credential was given for something else, so it is not used; registering')
-  const earlier = installationId(stored.pool_id, stored.name, stored.engine_id)
-  if (engine !== null && earlier !== installationId(config.RUNNER_POOL_ID, runnerName, engineId)) {
-    const find = `docker ps -a --filter label=${LABELS.installation}=${earlier}`
-    const remedy = `to have its sessions ended in time start it once as ${stored.name} again, or remove what is listed by: ${find}`
-    log.error({ earlier_name: stored.name, remedy }, 'containers of the earlier runner are not adopted')
-  }
+  tellOfFormer(stored, setup, log)
   return null
+}
+
+/** What becomes of the sessions of the runner that this one succeeds. */
+function tellOfFormer(stored: StoredCredential, setup: ExecutorSetup, log: Log): void {
+  const former = installationId(stored.pool_id, stored.name, stored.engine_id)
+  if (former === setup.installationId) return
+  const about = { former_name: stored.name, former_pool_id: stored.pool_id }
+  if (stored.engine_id === setup.engineId) {
+    const remedy = 'start it with its former settings before that, and its sessions go on'
+    const what =
+      'sessions of the former runner end with their leases, and at once when this one is registered'
+    log.warn({ ...about, remedy }, what)
+    return
+  }
+  const list = `docker ps -a --filter label=${LABELS.installation}=${former}`
+  const remedy = `start it once more as it was, or remove on that Engine what is listed by: ${list}`
+  log.error(
+    { ...about, former_engine_id: stored.engine_id, remedy },
+    'the former runner used another Docker Engine, where this process can neither end nor remove anything',
+  )
 }
 
 /** A token that cannot be read is no other token: the sessions are ended rather than the process. */

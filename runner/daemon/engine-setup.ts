@@ -26,11 +26,15 @@ export interface ExecutorSetup {
   readonly engineId: string
   readonly engine: Engine | null
   readonly runnerName: string
+  /** What this runner's containers are known by. */
+  readonly installationId: string
   readonly build: (late: LateFacts) => Executor
 }
 
 /** What is known only after registration and once the ledger stands. */
 export interface LateFacts {
+  /** Those that this runner has succeeded in its state directory. */
+  readonly formerInstallations: readonly string[]
   readonly runnerId: () => string
   readonly runIdOf: (sessionId: string) => string
 }
@@ -53,7 +57,9 @@ export async function setUpExecutor(parts: SetupParts, signal: AbortSignal): Pro
     log.warn('RUNNER_EXECUTOR is host: jobs run as plain processes of this user, without isolation or limits')
     const build = ({ runIdOf }: LateFacts) => new HostExecutor({ state, policy, clock, ownCommand, runIdOf })
     const engineId = hostId()
-    return { engineId, engine: null, runnerName: nameFor(config, stored, engineId), build }
+    const runnerName = nameFor(config, stored, engineId)
+    const installation = installationId(config.RUNNER_POOL_ID, runnerName, engineId)
+    return { engineId, engine: null, runnerName, installationId: installation, build }
   }
   const auth = readRegistryAuth(config.RUNNER_REGISTRY_AUTH_FILE)
   const docker = openEngine(config.DOCKER_HOST)
@@ -65,6 +71,7 @@ export async function setUpExecutor(parts: SetupParts, signal: AbortSignal): Pro
   if (found === null) return null
   const { host, statePath } = found
   const runnerName = nameFor(config, stored, host.engineId)
+  const installation = installationId(config.RUNNER_POOL_ID, runnerName, host.engineId)
   const build = (late: LateFacts) =>
     new DockerExecutor({
       docker,
@@ -74,12 +81,12 @@ export async function setUpExecutor(parts: SetupParts, signal: AbortSignal): Pro
       config,
       state,
       hostSessionsPath: join(statePath, 'sessions'),
-      installationId: installationId(config.RUNNER_POOL_ID, runnerName, host.engineId),
+      installationId: installation,
       clock,
       ...late,
     })
   const engine = { id: host.engineId, version: host.engineVersion }
-  return { engineId: host.engineId, engine, runnerName, build }
+  return { engineId: host.engineId, engine, runnerName, installationId: installation, build }
 }
 
 async function waitForEngine<T extends { readonly host: HostFacts }>(
@@ -107,7 +114,8 @@ async function waitForEngine<T extends { readonly host: HostFacts }>(
   return null
 }
 
-function hostId(): string {
+/** Stands for an Engine's id where there is none. */
+export function hostId(): string {
   let machine = hostname()
   try {
     machine = readFileSync('/etc/machine-id', 'utf8').trim() || machine

@@ -17,6 +17,8 @@ export interface Ending {
 /** What outlives the daemon about one session. Instances are never mutated: identity tells old from new. */
 export interface JournalEntry {
   readonly session_id: string
+  /** Of the runner whose session it is: under another name, or in another pool, it has been another runner. */
+  readonly installation_id: string
   readonly run_id: string
   readonly attempt: number
   readonly step: JournalStep
@@ -53,12 +55,20 @@ export interface ExitFacts {
   readonly notices: readonly Notice[]
 }
 
-/** One container (or host process) of this installation, as the Engine sees it. */
-export type Found = { readonly session_id: string; readonly image_digest: string | null } & (
-  | { readonly state: 'created' }
-  | ({ readonly state: 'running' } & RunningFacts)
-  | ({ readonly state: 'exited' } & ExitFacts)
-)
+interface FoundBase {
+  readonly session_id: string
+  readonly image_digest: string | null
+  /** Of the installation that this one has succeeded. */
+  readonly isFormer?: boolean
+}
+
+/** One container (or host process) of this installation, or of a former one, as the Engine sees it. */
+export type Found = FoundBase &
+  (
+    | { readonly state: 'created' }
+    | ({ readonly state: 'running' } & RunningFacts)
+    | ({ readonly state: 'exited' } & ExitFacts)
+  )
 
 export type Observation =
   /** A full listing of this installation, begun at `asOfMs`: what is not in it was not there then. */
@@ -114,6 +124,8 @@ export interface Draft {
 }
 
 export interface LedgerOptions {
+  /** What this runner's containers are known by. */
+  readonly installationId: string
   readonly slotsMax: number
   readonly stopGraceMs: number
   readonly restored: readonly JournalEntry[]

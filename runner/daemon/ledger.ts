@@ -2,7 +2,7 @@ import { SYNC_LEASE_LIMIT } from '../../protocol/limits.ts'
 import type { Command, Offer, SyncResponse } from '../../protocol/runner-api.ts'
 import type { Action, Draft, EndReason, Found, LedgerOptions, Observation } from './ledger-types.ts'
 import { missFromListing, observeSession, recognise } from './observe-session.ts'
-import { planSession } from './plan-session.ts'
+import { earlierAttemptLives, planSession } from './plan-session.ts'
 import {
   endSession,
   foundSession,
@@ -22,6 +22,9 @@ import {
  * - What an earlier process left unstarted is started only after a `keep`.
  * - No session outlives its deadline: the offer's until the first `keep`, from then on the lease's.
  * - A container is removed only after `forget` or `stop`, and its journal entry after it.
+ * - What a former registration left is never started and never reported: it ends at its deadline, as it would without
+ *   a daemon that could renew it, and at once when this registration holds, because from then on none ever can. Until
+ *   then the operator may take the new settings back and lose nothing. After that it is removed.
  *
  * It is level-triggered: `plan` repeats what is undone until an observation says otherwise.
  */
@@ -30,6 +33,7 @@ import {
 export const LEASE_KILL_MS = 10_000
 /** How long a running container that nothing is remembered about may wait for its first verdict. */
 export const FOUND_LEASE_MS = 10_000
+const FORMER = 'the runner was renamed or moved to another pool, so nobody can renew its lease any more'
 /** An ended session id is remembered for longer than any offer or reply can be on its way. */
 export const FENCE_MS = 3_600_000
 
@@ -42,19 +46,20 @@ export class SessionLedger {
   #inventory: Draft['inventory'] = 'unknown'
   #lastAppliedSentAtMs = Number.NEGATIVE_INFINITY
   #leaving = false
+  #hasJoined = false
   #halted: string | null = null
 
   constructor({ restored, ...options }: LedgerOptions) {
     this.#options = options
     for (const entry of restored) {
-      this.#sessions.set(entry.session_id, restoredSession(entry, options.lastSync))
+      this.#sessions.set(entry.session_id, restoredSession(entry, options.lastSync, options.installationId))
     }
   }
 
   /** What the next sync says. An unknown inventory asks for no work: what cannot be listed cannot be run. */
   draft(nowMs: number): Draft {
     this.#expire(nowMs)
-    const sessions = [...this.#sessions.values()]
+    const sessions = [...this.#sessions.values()].filter(session => !session.isFormer)
     const fits = sessions.length <= SYNC_LEASE_LIMIT
     return {
       draining: this.#takesNothing(),
@@ -73,7 +78,7 @@ export class SessionLedger {
     this.#commands = reply.commands
     for (const { session_id, verdict } of reply.leases) {
       const session = this.#sessions.get(session_id)
-      if (session === undefined) continue
+      if (session === undefined || session.isFormer) continue
       if (verdict === 'keep') this.#keep(session, sentAtMs + reply.lease_ttl_ms)
       else this.#release(session, verdict, nowMs)
     }
@@ -95,7 +100,7 @@ export class SessionLedger {
     this.#expire(nowMs)
     const mayAdvance = !this.#leaving && this.#halted === null
     return [...this.#sessions.values()].flatMap(session =>
-      planSession(session, mayAdvance && !this.#earlierAttemptLives(session)),
+      planSession(session, mayAdvance && !earlierAttemptLives(session, this.#sessions.values())),
     )
   }
 
@@ -103,12 +108,19 @@ export class SessionLedger {
   nextDueAt(): number | null {
     let dueMs = Number.POSITIVE_INFINITY
     for (const session of this.#sessions.values()) {
+      if (session.isFormer && !session.released) dueMs = Math.min(dueMs, session.deadlineMs ?? dueMs)
       if (session.phase.at === 'ended') continue
       dueMs = Math.min(dueMs, session.deadlineMs ?? dueMs)
       if (session.ending === null) dueMs = Math.min(dueMs, timeoutAtMs(session))
       else if (!session.ending.killing) dueMs = Math.min(dueMs, session.ending.killAtMs ?? dueMs)
     }
     return Number.isFinite(dueMs) ? dueMs : null
+  }
+
+  /** From now on this process speaks for the runner that its settings name, and for no other. */
+  join(nowMs: number): void {
+    this.#hasJoined = true
+    this.#expire(nowMs)
   }
 
   /** Takes nothing new and begins nothing more; what runs is left to the next daemon. */
@@ -160,21 +172,6 @@ export class SessionLedger {
     }
   }
 
-  /**
-   * Attempts of one run never overlap on this host. A session that is being ended may be an earlier attempt; so may
-   * one that was found with nothing known of it, until a `keep` says that it is wanted.
-   */
-  #earlierAttemptLives(session: Session): boolean {
-    for (const other of this.#sessions.values()) {
-      const sameRun = other.entry === null || other.entry.run_id === session.entry?.run_id
-      if (other === session || !sameRun) continue
-      const { phase } = other
-      if (phase.at === 'ended' ? phase.container === 'alive' : other.ending !== null || !other.confirmed)
-        return true
-    }
-    return false
-  }
-
   #takesNothing(): boolean {
     return this.#leaving || this.#halted !== null || this.#inventory === 'unknown'
   }
@@ -188,7 +185,7 @@ export class SessionLedger {
     }
     if (this.#takesNothing() || this.#fenced.has(offer.session_id)) return
     if (deadlineMs <= nowMs || this.liveCount() >= this.#options.slotsMax) return
-    this.#sessions.set(offer.session_id, offeredSession(offer, sentAtMs))
+    this.#sessions.set(offer.session_id, offeredSession(offer, sentAtMs, this.#options.installationId))
   }
 
   #keep(session: Session, deadlineMs: number): void {
@@ -238,6 +235,7 @@ export class SessionLedger {
 
   #expire(nowMs: number): void {
     for (const session of this.#sessions.values()) {
+      if (session.isFormer) this.#endFormer(session, nowMs)
       if (session.phase.at === 'ended') continue
       if (this.#halted !== null) this.#end(session, 'stopped', this.#halted, nowMs, this.#options.stopGraceMs)
       const { deadlineMs } = session
@@ -250,6 +248,14 @@ export class SessionLedger {
       session.ending.killAtMs ??= nowMs + this.#options.stopGraceMs
       session.ending.killing = nowMs >= session.ending.killAtMs
     }
+  }
+
+  /** Also what has ended stays until then: taken back, the settings could still report it. */
+  #endFormer(session: Session, nowMs: number): void {
+    const { deadlineMs } = session
+    if (!this.#hasJoined && deadlineMs !== null && nowMs < deadlineMs) return
+    this.#end(session, 'stopped', FORMER, nowMs, this.#options.stopGraceMs)
+    session.released = true
   }
 
   /** The SIGKILL is due by the deadline, not by when somebody noticed: a daemon that was away has no time left to give. */
@@ -273,6 +279,7 @@ export class SessionLedger {
       if (session === undefined) {
         session = foundSession(one.session_id)
         this.#sessions.set(one.session_id, session)
+        session.isFormer = one.isFormer ?? false
         if (this.#fenced.has(one.session_id)) this.#end(session, 'stopped', 'it was to be stopped', nowMs, 0)
       }
       recognise(session, one, nowMs)
@@ -280,7 +287,8 @@ export class SessionLedger {
       if (unknownLease && session.ending === null) session.deadlineMs = nowMs + FOUND_LEASE_MS
     }
     for (const session of this.#sessions.values()) {
-      if (!seen.has(session.id)) missFromListing(session, asOfMs)
+      // A former one may be on another Engine: it ends by being asked to.
+      if (!seen.has(session.id) && !session.isFormer) missFromListing(session, asOfMs)
     }
     this.#inventory = 'complete'
     this.#expire(nowMs)

@@ -38,3 +38,18 @@ function backward(session: Session): Action | null {
   if (ending === null || phase.at === 'accepted') return null
   return { type: ending.killing ? 'kill' : 'terminate', session_id: session.id }
 }
+
+/**
+ * Attempts of one run never overlap on this host. A session that is being ended may be an earlier attempt; so may
+ * one that was found with nothing known of it, until a `keep` says that it is wanted.
+ */
+export function earlierAttemptLives(session: Session, all: Iterable<Session>): boolean {
+  for (const other of all) {
+    const sameRun = other.entry === null || other.entry.run_id === session.entry?.run_id
+    if (other === session || !sameRun) continue
+    const { phase } = other
+    if (phase.at === 'ended' ? phase.container === 'alive' : other.ending !== null || !other.confirmed)
+      return true
+  }
+  return false
+}

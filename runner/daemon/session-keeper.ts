@@ -3,14 +3,15 @@ import { sleep } from '../clock.ts'
 import type { Config } from '../config.ts'
 import type { Log } from '../log.ts'
 import type { Policy } from '../policy.ts'
-import type { StateDirectory } from '../state/state-directory.ts'
+import type { StateDirectory, StoredCredential } from '../state/state-directory.ts'
 import { diskLoop } from './disk-loop.ts'
 import type { ExecutorSetup } from './engine-setup.ts'
 import type { HealthState } from './health.ts'
 import { inventoryLoop } from './inventory-loop.ts'
 import { Latch } from './latch.ts'
 import { SessionLedger } from './ledger.ts'
-import type { Observation } from './ledger-types.ts'
+import type { JournalEntry, Observation } from './ledger-types.ts'
+import { installationId } from './runner-identity.ts'
 import { SessionLoop } from './session-loop.ts'
 import { supervise } from './supervisor.ts'
 
@@ -26,6 +27,8 @@ export interface SessionKeeperParts {
   readonly log: Log
   readonly health: HealthState
   readonly setup: ExecutorSetup
+  /** As it was found at the start, whoever it was given to. */
+  readonly stored: StoredCredential | null
 }
 
 export function slotsOf({ config, policy }: Pick<SessionKeeperParts, 'config' | 'policy'>): number {
@@ -41,14 +44,23 @@ export class SessionKeeper {
   readonly sessions: SessionLoop
   readonly #loops: readonly ((signal: AbortSignal) => Promise<void>)[]
   readonly #looked = new Latch()
+  readonly #clock: Clock
   #runnerId = ''
   #onChange: () => void = () => undefined
 
   constructor(parts: SessionKeeperParts) {
     const { clock, config, health, log, setup, state } = parts
-    const ledger = restoreLedger(parts)
+    const entries = restoreEntries(parts)
+    const ledger = new SessionLedger({
+      installationId: setup.installationId,
+      slotsMax: slotsOf(parts),
+      stopGraceMs: config.RUNNER_STOP_GRACE_SECONDS * 1000,
+      restored: entries,
+      lastSync: state.lastSync(log),
+    })
     const runIdOf = (id: string) => ledger.session(id)?.entry?.run_id ?? ''
-    const executor = setup.build({ runnerId: () => this.#runnerId, runIdOf })
+    const formerInstallations = formerOnes(entries, parts)
+    const executor = setup.build({ runnerId: () => this.#runnerId, runIdOf, formerInstallations })
     const doubt = new Latch()
     const onChange = () => this.#onChange()
     const onDoubt = () => doubt.raise()
@@ -66,6 +78,7 @@ export class SessionKeeper {
       folderOf: (id: string) => state.sessionFolder(id),
       onChange: () => sessions.wake(),
     }
+    this.#clock = clock
     this.ledger = ledger
     this.sessions = sessions
     this.#loops = [
@@ -79,6 +92,8 @@ export class SessionKeeper {
   join(runnerId: string, onChange: () => void): void {
     this.#runnerId = runnerId
     this.#onChange = onChange
+    this.ledger.join(this.#clock.now())
+    this.sessions.wake()
   }
 
   /** Resolves once what exists was looked at, or when the first sync can wait no longer. */
@@ -96,7 +111,7 @@ export class SessionKeeper {
   }
 }
 
-function restoreLedger({ config, state, log, policy }: SessionKeeperParts): SessionLedger {
+function restoreEntries({ state, log }: SessionKeeperParts): readonly JournalEntry[] {
   const { entries, unusable } = state.journal.restore()
   if (unusable.length > 0) {
     const remedy = 'mend their permissions and start again, or remove them: what ran is found without them'
@@ -108,10 +123,16 @@ function restoreLedger({ config, state, log, policy }: SessionKeeperParts): Sess
   for (const { session_id, run_id, step } of entries) {
     log.info({ session_id, run_id, step }, 'found in the journal')
   }
-  return new SessionLedger({
-    slotsMax: slotsOf({ config, policy }),
-    stopGraceMs: config.RUNNER_STOP_GRACE_SECONDS * 1000,
-    restored: entries,
-    lastSync: state.lastSync(log),
-  })
+  return entries
+}
+
+/** A session's journal entry outlives its container, so no former installation is forgotten while anything is left. */
+function formerOnes(
+  entries: readonly JournalEntry[],
+  { setup, stored }: SessionKeeperParts,
+): readonly string[] {
+  const all = new Set(entries.map(({ installation_id }) => installation_id))
+  if (stored !== null) all.add(installationId(stored.pool_id, stored.name, stored.engine_id))
+  all.delete(setup.installationId)
+  return [...all]
 }

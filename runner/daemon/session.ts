@@ -29,6 +29,8 @@ export interface PendingEnd extends Ending {
 
 export interface Session {
   readonly id: string
+  /** Of the registration that this one has succeeded: nobody is told of it, and it ends. */
+  isFormer: boolean
   phase: Phase
   /** What the journal should hold; null for a container found without an entry. */
   entry: JournalEntry | null
@@ -53,6 +55,7 @@ export interface Session {
 function blank(id: string): Session {
   return {
     id,
+    isFormer: false,
     phase: { at: 'accepted', pulling: false },
     entry: null,
     durable: null,
@@ -69,10 +72,11 @@ function blank(id: string): Session {
   }
 }
 
-export function offeredSession(offer: Offer, sentAtMs: number): Session {
+export function offeredSession(offer: Offer, sentAtMs: number, installationId: string): Session {
   const deadlineMs = sentAtMs + offer.offer_ttl_ms
   const entry: JournalEntry = {
     session_id: offer.session_id,
+    installation_id: installationId,
     run_id: offer.run_id,
     attempt: offer.attempt,
     step: 'accepted',
@@ -91,10 +95,15 @@ export function offeredSession(offer: Offer, sentAtMs: number): Session {
  * A session was confirmed if a sync later than the one that brought it was applied, because every sync lists
  * everything: its deadline is then the lease's, otherwise still the offer's.
  */
-export function restoredSession(entry: JournalEntry, lastSync: LastSync | null): Session {
+export function restoredSession(
+  entry: JournalEntry,
+  lastSync: LastSync | null,
+  installationId: string,
+): Session {
   const confirmed = lastSync !== null && (entry.offer === null || lastSync.sentAtMs > entry.offer.sentAtMs)
   return {
     ...blank(entry.session_id),
+    isFormer: entry.installation_id !== installationId,
     phase: entry.exit === null ? { at: 'restored' } : { at: 'ended', exit: entry.exit, container: 'stopped' },
     entry,
     durable: entry,

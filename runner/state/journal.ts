@@ -12,6 +12,7 @@ import { readJsonFile, syncDirectory, writeFileAtomic } from './files.ts'
 const Entry = z.object({
   kernel: z.string(),
   session_id: SessionId,
+  installation_id: z.string(),
   run_id: RunId,
   attempt: z.number().int(),
   step: z.enum(['accepted', 'creating', 'created', 'ended']),

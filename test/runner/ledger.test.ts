@@ -7,7 +7,17 @@ import type {
   LedgerOptions,
   Observation,
 } from '../../runner/daemon/ledger-types.ts'
-import { aJob, anEntry, anOffer, aReply, aStop, aVerdict, commandId, sessionId } from './support/factories.ts'
+import {
+  aJob,
+  anEntry,
+  anOffer,
+  aReply,
+  aStop,
+  aVerdict,
+  commandId,
+  INSTALLATION,
+  sessionId,
+} from './support/factories.ts'
 
 const GRACE_MS = 10_000
 const STARTED = '2026-11-23T00:00:01Z'
@@ -21,7 +31,14 @@ beforeEach(() => {
 })
 
 function fresh(change: Partial<LedgerOptions> = {}): SessionLedger {
-  return new SessionLedger({ slotsMax: 2, stopGraceMs: GRACE_MS, restored: [], lastSync: null, ...change })
+  return new SessionLedger({
+    installationId: INSTALLATION,
+    slotsMax: 2,
+    stopGraceMs: GRACE_MS,
+    restored: [],
+    lastSync: null,
+    ...change,
+  })
 }
 function see(event: Observation): void {
   ledger.observe(event, now)
@@ -500,6 +517,91 @@ describe('after a restart', () => {
     see(exit('a', 137))
     expect(undone('a')).toEqual(['remove'])
     expect(lease('a')?.exit?.reason).toBe('engine_error')
+  })
+})
+
+describe('what a former registration left', () => {
+  const lastSync = { sentAtMs: 500, leaseTtlMs: 45_000 }
+  const was = { installation_id: 'former', step: 'created' } as const
+
+  function former(letter: string): Found {
+    return { ...running(letter), isFormer: true }
+  }
+
+  test('is not reported, and ends with its lease while this one does not hold', () => {
+    ledger = fresh({ restored: [anEntry('a', was)], lastSync })
+    list(former('a'))
+    expect(ledger.draft(now)).toMatchObject({ inventory: 'complete', leases: [] })
+    expect(undone('a')).toEqual([])
+    expect(ledger.nextDueAt()).toBe(45_500)
+    now = 45_500
+    expect(undone('a')).toContain('terminate')
+    now += LEASE_KILL_MS
+    expect(undone('a')).toContain('kill')
+    see(exit('a', 137))
+    expect(undone('a')).toEqual(['remove'])
+  })
+
+  test('ends at once when this one holds, and is removed without a verdict', () => {
+    ledger = fresh({ restored: [anEntry('a', was)], lastSync })
+    list(former('a'))
+    ledger.join(now)
+    expect(undone('a')).toEqual(['journal', 'terminate'])
+    see(exit('a', 143))
+    expect(undone('a')).toEqual(['remove'])
+    see({ type: 'removed', session_id: sessionId('a') })
+    expect(undone('a')).toEqual(['erase'])
+    see({ type: 'erased', session_id: sessionId('a') })
+    expect(ledger.isEmpty()).toBe(true)
+  })
+
+  test('holds its slot until it has ended', () => {
+    ledger = fresh({ slotsMax: 1, restored: [anEntry('a', was)], lastSync })
+    list(former('a'))
+    ledger.join(now)
+    reply({ offers: [anOffer('b')] })
+    expect(lease('b')).toBeUndefined()
+    see(exit('a', 143))
+    reply({ offers: [anOffer('b')] })
+    expect(lease('b')?.state).toBe('accepted')
+  })
+
+  test('is neither kept nor started by what this one’s control plane says', () => {
+    ledger = fresh({ restored: [anEntry('a', { installation_id: 'former', step: 'creating' })], lastSync })
+    list({ ...created('a'), isFormer: true })
+    reply({ leases: [aVerdict('a', 'keep')] })
+    writeJournal()
+    expect(undone('a')).toEqual([])
+    now = 45_500
+    expect(undone('a')).toContain('terminate')
+  })
+
+  test('stays with its result as long as its lease, because the settings may be taken back', () => {
+    const ended = anEntry('a', { ...was, step: 'ended', exit: { code: 0, reason: 'exited' } })
+    ledger = fresh({ restored: [ended], lastSync })
+    list()
+    expect(undone('a')).toEqual([])
+    expect(ledger.nextDueAt()).toBe(45_500)
+    now = 45_500
+    expect(undone('a')).toEqual(['remove'])
+  })
+
+  test('is asked to end although this Engine does not list it', () => {
+    ledger = fresh({ restored: [anEntry('a', was)], lastSync })
+    list()
+    ledger.join(now)
+    expect(undone('a')).toContain('terminate')
+    see({ type: 'not_running', session_id: sessionId('a'), container: false })
+    expect(undone('a')).toEqual(['erase'])
+  })
+
+  test('ends although nothing is remembered of it', () => {
+    list(former('a'))
+    expect(ledger.draft(now).leases).toEqual([])
+    ledger.join(now)
+    expect(undone('a')).toEqual(['terminate'])
+    list({ ...created('b'), isFormer: true })
+    expect(undone('b')).toEqual(['remove'])
   })
 })
 

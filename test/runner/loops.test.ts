@@ -12,7 +12,7 @@ import { STOP_LIMIT_MS, supervise } from '../../runner/daemon/supervisor.ts'
 import { SyncLoop, type SyncLoopParts } from '../../runner/daemon/sync-loop.ts'
 import type { Executor } from '../../runner/executors/executor.ts'
 import { SettingsError } from '../../runner/settings-error.ts'
-import { anEntry, anOffer, aReply, aVerdict, sessionId } from './support/factories.ts'
+import { anEntry, anOffer, aReply, aVerdict, INSTALLATION, sessionId } from './support/factories.ts'
 import { until } from './support/runner-process.ts'
 
 /** Single loops of the daemon, with whatever is around them played by the test. */
@@ -21,7 +21,13 @@ let nowMs = 1000
 const clock = { now: () => nowMs, wallMs: () => nowMs }
 
 function aLedger(): SessionLedger {
-  const ledger = new SessionLedger({ slotsMax: 2, stopGraceMs: 60_000, restored: [], lastSync: null })
+  const ledger = new SessionLedger({
+    installationId: INSTALLATION,
+    slotsMax: 2,
+    stopGraceMs: 60_000,
+    restored: [],
+    lastSync: null,
+  })
   ledger.observe({ type: 'listing', asOfMs: nowMs, found: [] }, nowMs)
   return ledger
 }
@@ -112,7 +118,13 @@ test('a sync already on its way when the signal came does not count as the one t
 test('a sync that is too large says how large, and is not repeated as it was', async () => {
   const message = 'm'.repeat(1000)
   const restored = [anEntry('a', { step: 'ended', exit: { code: 1, reason: 'exited', message } })]
-  const ledger = new SessionLedger({ slotsMax: 2, stopGraceMs: 1000, restored, lastSync: null })
+  const ledger = new SessionLedger({
+    installationId: INSTALLATION,
+    slotsMax: 2,
+    stopGraceMs: 1000,
+    restored,
+    lastSync: null,
+  })
   const stop = new AbortController()
   const { loop, log, requests } = syncing(ledger, async () => refusal('payload_too_large', 413))
   const running = loop.run(stop.signal)

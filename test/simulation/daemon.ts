@@ -141,6 +141,7 @@ export class Host {
     this.#halted = false
     this.#everSynced = this.disk.credential !== null
     this.#ledger = new SessionLedger({
+      installationId: this.engine.id,
       slotsMax: this.slots,
       stopGraceMs: STOP_GRACE_MS,
       restored: [...this.disk.journal.values()],

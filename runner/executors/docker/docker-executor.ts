@@ -24,7 +24,7 @@ import { engineRefusal, type HostFacts, untilStopped, within } from './engine.ts
 import type { ImageFacts, Images } from './images.ts'
 import { ensureNetwork } from './network.ts'
 import { SessionContainers } from './session-containers.ts'
-import { containerName, containerOptions } from './template.ts'
+import { containerName, containerOptions, type TemplateInput } from './template.ts'
 import { deviations } from './verify.ts'
 
 export interface DockerExecutorParts {
@@ -40,6 +40,7 @@ export interface DockerExecutorParts {
   /** The `sessions` directory as the Engine's host calls it. */
   readonly hostSessionsPath: string
   readonly installationId: string
+  readonly formerInstallations: readonly string[]
   /** Known after registration, which comes before the first session. */
   readonly runnerId: () => string
   readonly runIdOf: (sessionId: string) => string
@@ -227,22 +228,27 @@ export class DockerExecutor implements Executor {
 
   #template(sessionId: string, job: Job, image: ImageFacts): Docker.ContainerCreateOptions {
     const { config, host, policy, installationId, runnerId, runIdOf, hostSessionsPath } = this.#parts
-    const uid = process.getuid?.() ?? 0
     return containerOptions({
       job,
       image,
       host,
       policy,
       identity: { installationId, runnerId: runnerId(), sessionId, runId: runIdOf(sessionId) },
-      settings: {
-        logCapMb: config.RUNNER_LOG_CAP_MB,
-        jobHttpsProxy: config.RUNNER_JOB_HTTPS_PROXY,
-        jobNoProxy: config.RUNNER_JOB_NO_PROXY,
-        hasCa: config.RUNNER_JOB_CA_FILE !== null,
-        ownUser: uid === 0 ? null : { uid, gid: process.getgid?.() ?? uid },
-      },
+      settings: templateSettings(config),
       sessionFolder: join(hostSessionsPath, sessionId),
     })
+  }
+}
+
+/** What the template takes of this runner's settings, and of this process. */
+export function templateSettings(config: DockerExecutorParts['config']): TemplateInput['settings'] {
+  const uid = process.getuid?.() ?? 0
+  return {
+    logCapMb: config.RUNNER_LOG_CAP_MB,
+    jobHttpsProxy: config.RUNNER_JOB_HTTPS_PROXY,
+    jobNoProxy: config.RUNNER_JOB_NO_PROXY,
+    hasCa: config.RUNNER_JOB_CA_FILE !== null,
+    ownUser: uid === 0 ? null : { uid, gid: process.getgid?.() ?? uid },
   }
 }
 

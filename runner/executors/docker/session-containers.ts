@@ -11,6 +11,8 @@ const ROW_INSPECT_TIMEOUT_MS = 10_000
 export interface SessionContainersParts {
   readonly docker: Docker
   readonly installationId: string
+  /** Those that this one has succeeded: their containers are to be ended and removed. */
+  readonly formerInstallations: readonly string[]
   readonly clock: Clock
 }
 
@@ -23,10 +25,19 @@ export class SessionContainers {
   }
 
   async list(abort?: AbortSignal): Promise<Found[]> {
-    const { docker, installationId } = this.#parts
+    const { installationId, formerInstallations } = this.#parts
+    const former = formerInstallations.map(async one => {
+      const found = await this.#listOf(one, abort)
+      return found.map(each => ({ ...each, isFormer: true }))
+    })
+    return (await Promise.all([this.#listOf(installationId, abort), ...former])).flat()
+  }
+
+  async #listOf(installationId: string, abort?: AbortSignal): Promise<Found[]> {
     const filters = { label: [`${LABELS.installation}=${installationId}`] }
     const limits = { signal: abort }
-    const listed = await within(docker, engine => engine.listContainers({ all: true, filters }), limits)
+    const all = (engine: Docker) => engine.listContainers({ all: true, filters })
+    const listed = await within(this.#parts.docker, all, limits)
     const found = await Promise.all(
       listed.map(async row => {
         const sessionId = sessionOf({ names: row.Names, labels: row.Labels }, installationId)
@@ -58,7 +69,9 @@ export class SessionContainers {
       const limits = { signal: abort }
       const made = await within(this.#parts.docker, engine => engine.getContainer(name).inspect(), limits)
       const own = { names: [made.Name], labels: made.Config.Labels }
-      return sessionOf(own, this.#parts.installationId) === sessionId ? made : null
+      const { installationId, formerInstallations } = this.#parts
+      const isOurs = [installationId, ...formerInstallations].some(one => sessionOf(own, one) === sessionId)
+      return isOurs ? made : null
     } catch (error) {
       if (isNotFound(error)) return null
       throw error

@@ -48,6 +48,7 @@ describe.skipIf(missing !== null)(
         state,
         hostSessionsPath: join(directory, 'sessions'),
         installationId: installation,
+        formerInstallations: [],
         runnerId: () => 'rnr_test',
         runIdOf: () => runId('a'),
         clock: systemClock,

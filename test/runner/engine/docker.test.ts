@@ -1,4 +1,4 @@
-import { existsSync, lstatSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, lstatSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -36,6 +36,8 @@ describe.skipIf(missing !== null)(
     let directory: string
     let settings: ReturnType<typeof settingsFor>
     let installation: string
+    let otherName: string
+    let otherInstallation: string
     let runners: RunnerProcess[]
     /** Session ids of this process alone: container names are one space per Engine. */
     let letters: Map<string, string>
@@ -48,13 +50,15 @@ describe.skipIf(missing !== null)(
       settings = settingsFor(plane, directory, 'docker')
       const { engineId } = await readHostFacts(docker)
       installation = installationId(POOL, settings.RUNNER_NAME, engineId)
+      otherName = `${settings.RUNNER_NAME}-other`
+      otherInstallation = installationId(POOL, otherName, engineId)
       runners = []
       letters = new Map()
     })
 
     afterEach(async () => {
       for (const runner of runners) await runner.destroy()
-      await removeContainersOf(installation)
+      for (const one of [installation, otherInstallation]) await removeContainersOf(one)
       await plane.stop()
       removeDirectory(directory)
     })
@@ -313,12 +317,79 @@ describe.skipIf(missing !== null)(
           true,
         )
       } finally {
-        for (const name of lookAlikes)
-          await docker
-            .getContainer(name)
-            .remove({ force: true })
-            .catch(() => undefined)
+        await removeAll(lookAlikes)
       }
+    })
+
+    describe('renamed', () => {
+      async function leaveRunning(): Promise<void> {
+        const first = start()
+        await ready()
+        offer('a', 'while [ ! -e /certyn/go ]; do sleep 1; done; exit 6')
+        await running('a')
+        const seen = plane.syncs.length
+        await until('its confirmation', () => plane.syncs.length > seen + 1)
+        await first.destroy()
+      }
+
+      test('a runner ends and removes what it left under its former name, and nothing of anybody else’s', async () => {
+        const lookAlikes = await createLookAlikes(installation)
+        try {
+          const before = await idsOf(lookAlikes)
+          await leaveRunning()
+          plane.allowAnotherRegistration()
+          const boot = plane.lastSync?.boot ?? 0
+          const again = start({ RUNNER_NAME: otherName })
+          await until('it is removed', async () => (await findByName(containerName(id('a')))) === null)
+          await until('nothing is remembered', () => !existsSync(join(directory, 'sessions', id('a'))))
+          expect(again.logged('sessions of the former runner')).toMatchObject({ level: 'warn' })
+          expect(await idsOf(lookAlikes)).toEqual(before)
+          const since = plane.syncs.filter(sync => sync.boot > boot)
+          expect(since.flatMap(sync => sync.leases)).toEqual([])
+          offer('b', 'exit 0')
+          expect(await exitOf('b')).toMatchObject({ code: 0 })
+        } finally {
+          await removeAll(lookAlikes)
+        }
+      })
+
+      test('a runner that is not let in ends it when its lease ends', async () => {
+        await leaveRunning()
+        plane.registerFaults = Array.from({ length: 100 }, () => ({ refuse: 'token_used_up' }) as const)
+        const again = start({ RUNNER_NAME: otherName })
+        await until('the refusal', () => again.logged('token_used_up'))
+        await until('it is removed', async () => (await findByName(containerName(id('a')))) === null)
+      })
+
+      test('a runner that is given its name back in time goes on with it', async () => {
+        plane.reply = { next_sync_in_ms: 500, lease_ttl_ms: 600_000 }
+        await leaveRunning()
+        plane.registerFaults = Array.from({ length: 100 }, () => ({ refuse: 'token_used_up' }) as const)
+        const renamed = start({ RUNNER_NAME: otherName })
+        await until('the refusal', () => renamed.logged('token_used_up'))
+        await renamed.destroy()
+        start()
+        await until('the adoption', () => plane.lease(id('a'))?.notices?.includes('adopted'))
+        writeFileSync(join(directory, 'sessions', id('a'), 'go'), '')
+        expect(await exitOf('a')).toMatchObject({ code: 6, reason: 'exited' })
+      })
+    })
+
+    test('what was left on another Engine is said, with where to look for it', async () => {
+      const first = start()
+      await ready()
+      await first.destroy()
+      const file = join(directory, 'credential.json')
+      const stored = JSON.parse(readFileSync(file, 'utf8'))
+      writeFileSync(file, JSON.stringify({ ...stored, engine_id: 'elsewhere' }))
+      plane.allowAnotherRegistration()
+      const again = start()
+      await until('the line', () => again.logged('another Docker Engine'))
+      expect(again.logged('another Docker Engine')).toMatchObject({
+        level: 'error',
+        former_engine_id: 'elsewhere',
+        remedy: expect.stringContaining(installationId(POOL, settings.RUNNER_NAME, 'elsewhere')),
+      })
     })
 
     test('two sessions run side by side in two slots, a third waits its turn', async () => {
@@ -376,6 +447,15 @@ async function createLookAlikes(installation: string): Promise<string[]> {
 
 async function idsOf(names: readonly string[]): Promise<(string | null)[]> {
   return Promise.all(names.map(findByName))
+}
+
+async function removeAll(names: readonly string[]): Promise<void> {
+  for (const name of names) {
+    await docker
+      .getContainer(name)
+      .remove({ force: true })
+      .catch(() => undefined)
+  }
 }
 
 async function findByName(name: string): Promise<string | null> {

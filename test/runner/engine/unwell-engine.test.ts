@@ -36,6 +36,7 @@ beforeEach(async () => {
     state: { createSessionFolder: async () => directory },
     hostSessionsPath: directory,
     installationId: 'i',
+    formerInstallations: [],
     runnerId: () => 'r',
     runIdOf: () => runId('a'),
     clock: systemClock,

@@ -19,6 +19,8 @@ export function commandId(letter: string): string {
   return `cmd_01jd0000000000000000000${'00'}${letter}`
 }
 
+export const INSTALLATION = 'i'
+
 export function aJob(change: Partial<Job> = {}): Job {
   return {
     image: 'certyn-test/busybox:latest',
@@ -73,6 +75,7 @@ export function aStop(letter: string, change: Partial<Command> = {}): Command {
 export function anEntry(letter: string, change: Partial<JournalEntry> = {}): JournalEntry {
   return {
     session_id: sessionId(letter),
+    installation_id: INSTALLATION,
     run_id: runId(letter),
     attempt: 1,
     step: 'accepted',

@@ -49,11 +49,18 @@ export class SessionHost {
       state,
       hostSessionsPath: join(directory, 'sessions'),
       installationId,
+      formerInstallations: [],
       runnerId: () => 'rnr_test',
       runIdOf: () => runId('a'),
       clock,
     })
-    this.ledger = new SessionLedger({ slotsMax: 2, stopGraceMs, restored: [], lastSync: null })
+    this.ledger = new SessionLedger({
+      installationId,
+      slotsMax: 2,
+      stopGraceMs,
+      restored: [],
+      lastSync: null,
+    })
     const doubt = new Latch()
     const onDoubt = () => doubt.raise()
     const onChange = () => undefined
