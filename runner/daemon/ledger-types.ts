@@ -78,6 +78,8 @@ export type Observation =
   | { readonly type: 'pulling'; readonly session_id: string }
   /** The image is here and the job is allowed; a container may be created. */
   | { readonly type: 'prepared'; readonly session_id: string; readonly image_digest: string | null }
+  /** The image has gone since, so no container was made. */
+  | { readonly type: 'image_gone'; readonly session_id: string }
   | { readonly type: 'created'; readonly session_id: string }
   | ({ readonly type: 'running'; readonly session_id: string } & RunningFacts)
   /** The container ended by itself or by a signal. It still exists. */

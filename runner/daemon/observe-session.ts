@@ -8,6 +8,10 @@ const LOST_CREATE = 'the runner was stopped while it created the container, whic
 const NEVER_STARTED = 'the container was found without a journal entry and had never been started'
 const REMOVED = 'the container is gone; something other than the runner removed it'
 
+/** Cleaning an Engine up may take an image once between two steps; again and again it is another trouble. */
+const IMAGE_LOSSES = 3
+const IMAGE_LOST = 'the image was removed from this host each time before its container was made'
+
 /**
  * An end's time comes from another clock than ours, read a moment later. Within this of a stop the stop is believed to
  * have caused it: a signal that works at once must not pass for the job's own doing.
@@ -30,6 +34,9 @@ export function observeSession(session: Session, seen: OfSession, nowMs: number)
       session.imageDigest = seen.image_digest
       session.phase = { at: 'creating' }
       rewrite(session, { step: 'creating' })
+      return
+    case 'image_gone':
+      seeImageGone(session)
       return
     case 'created':
       seeCreated(session, nowMs)
@@ -87,6 +94,20 @@ export function missFromListing(session: Session, asOfMs: number): void {
   } else {
     const gone = { code: null, reason: 'engine_error', message: REMOVED } as const
     endSession(session, ending === null ? gone : endedBy(ending, null), 'none')
+  }
+}
+
+/** Nothing was made of it, so it begins again where the image comes from. */
+function seeImageGone(session: Session): void {
+  if (session.phase.at !== 'creating') return
+  session.imageLosses += 1
+  if (session.ending !== null) {
+    endSession(session, endedBy(session.ending, null), 'none')
+  } else if (session.imageLosses >= IMAGE_LOSSES) {
+    endSession(session, { code: null, reason: 'engine_error', message: IMAGE_LOST }, 'none')
+  } else {
+    session.phase = { at: 'accepted', pulling: false }
+    rewrite(session, { step: 'accepted' })
   }
 }
 

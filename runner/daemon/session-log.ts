@@ -29,6 +29,12 @@ export function logObservation(log: Log, session: Readonly<Session> | undefined,
     case 'prepared':
       log.debug({ ...about, image_digest: seen.image_digest }, 'the image is here')
       return
+    case 'image_gone':
+      log.warn(
+        { ...about, image: session?.entry?.job.image },
+        'the image was removed meanwhile; getting it again',
+      )
+      return
     case 'running':
       log.info(about, 'the session runs')
       return

@@ -47,6 +47,8 @@ export interface Session {
   /** The server has said `forget` or `stop`: once ended, container and entry may go. */
   released: boolean
   imageDigest: string | null
+  /** How often the image went between its arrival and the container. */
+  imageLosses: number
   startedAt: string | null
   finishedAt: string | null
   readonly notices: Set<Notice>
@@ -66,6 +68,7 @@ function blank(id: string): Session {
     ending: null,
     released: false,
     imageDigest: null,
+    imageLosses: 0,
     startedAt: null,
     finishedAt: null,
     notices: new Set(),
@@ -172,6 +175,8 @@ function stateOf(session: Session): SessionState {
   if (session.ending !== null) return 'stopping'
   switch (phase.at) {
     case 'accepted':
+      // It has been starting before, and what is reported never goes back.
+      if (session.imageLosses > 0) return 'starting'
       return phase.pulling ? 'pulling' : 'accepted'
     case 'restored':
       return session.entry?.step === 'accepted' ? 'accepted' : 'starting'

@@ -13,7 +13,7 @@ export interface Executor {
   list(signal?: AbortSignal): Promise<Found[]>
   prepare(sessionId: string, job: Job, hooks: PrepareHooks): Promise<Prepared | Failed>
   /** Repeating it for a session whose container exists changes nothing. */
-  create(sessionId: string, job: Job, abort: AbortSignal): Promise<{ readonly type: 'created' } | Failed>
+  create(sessionId: string, job: Job, abort: AbortSignal): Promise<Created | Failed>
   /** Starts only what was never started; otherwise says what it finds. */
   start(sessionId: string, job: Job, abort: AbortSignal): Promise<Running | Ended | Failed>
   /** What was never started is made unable to start, also by a `start` that the Engine has yet to carry out. */
@@ -36,6 +36,10 @@ export interface PrepareHooks {
 export interface Prepared {
   readonly type: 'prepared'
   readonly image_digest: string | null
+}
+/** `image_gone`: nothing was made, because the image is not here any more. */
+export interface Created {
+  readonly type: 'created' | 'image_gone'
 }
 export interface Failed {
   readonly type: 'failed'

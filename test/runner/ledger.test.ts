@@ -217,6 +217,50 @@ describe('starting', () => {
   })
 })
 
+describe('an image that goes before the container is made', () => {
+  const session_id = sessionId('a')
+
+  function lose(): void {
+    see({ type: 'prepared', session_id, image_digest: 'sha256:1' })
+    writeJournal()
+    expect(undone('a')).toEqual(['create'])
+    see({ type: 'image_gone', session_id })
+    writeJournal()
+  }
+
+  test('is got again, with the environment that its container needs', () => {
+    list()
+    reply({ offers: [anOffer('a')] })
+    writeJournal()
+    lose()
+    see({ type: 'pulling', session_id })
+    expect(lease('a')?.state).toBe('starting')
+    expect(ledger.session(session_id)?.durable?.step).toBe('accepted')
+    expect(planned('a')).toMatchObject([{ type: 'prepare', job: { env: { SECRET: 'canary' } } }])
+  })
+
+  test('is this host’s trouble when it goes again and again', () => {
+    list()
+    reply({ offers: [anOffer('a')] })
+    writeJournal()
+    for (let times = 0; times < 3; times++) lose()
+    expect(lease('a')).toMatchObject({ state: 'exited', exit: { code: null, reason: 'engine_error' } })
+    expect(undone('a')).toEqual([])
+  })
+
+  test('starts nothing anew once the session is to end', () => {
+    list()
+    reply({ offers: [anOffer('a')] })
+    writeJournal()
+    see({ type: 'prepared', session_id, image_digest: null })
+    writeJournal()
+    reply({ commands: [aStop('a')], leases: [aVerdict('a', 'keep')] })
+    see({ type: 'image_gone', session_id })
+    expect(lease('a')).toMatchObject({ state: 'exited', exit: { code: null, reason: 'stopped' } })
+    expect(undone('a')).not.toContain('prepare')
+  })
+})
+
 describe('deadlines', () => {
   test('what no keep confirmed is killed at the end of its offer, counted from the sending of the sync', () => {
     list()

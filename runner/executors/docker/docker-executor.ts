@@ -9,6 +9,7 @@ import { type Policy, refusalOf } from '../../policy.ts'
 import { SettingsError } from '../../settings-error.ts'
 import type { StateDirectory } from '../../state/state-directory.ts'
 import type {
+  Created,
   Ended,
   Executor,
   Failed,
@@ -47,6 +48,9 @@ export interface DockerExecutorParts {
   readonly clock: Clock
 }
 
+/** As the Engine says of an image that its create names. */
+const NO_IMAGE = /no such image/i
+
 /** One container per session, found again by its labels and its name, whatever happened to this process. */
 export class DockerExecutor implements Executor {
   readonly name = 'docker'
@@ -84,32 +88,30 @@ export class DockerExecutor implements Executor {
     }
   }
 
-  async create(sessionId: string, job: Job, abort?: AbortSignal): Promise<{ type: 'created' } | Failed> {
+  async create(sessionId: string, job: Job, abort?: AbortSignal): Promise<Created | Failed> {
     const { docker, images } = this.#parts
-    let image: ImageFacts | null
     try {
-      image = await images.inspect(job.image, abort)
-    } catch (error) {
-      return refused('create', error, false)
-    }
-    if (image === null) {
-      return {
-        type: 'failed',
-        container: false,
-        exit: classifyFailure('create', `no such image: ${job.image}`),
-      }
-    }
-    const unready = (await this.#makeFolder(sessionId)) ?? (await this.#restoreNetwork(abort))
-    if (unready !== null) return unready
-    const options = this.#template(sessionId, job, image)
-    try {
+      const image = await images.inspect(job.image, abort)
+      if (image === null) return await this.#withoutImage(sessionId, abort)
+      const unready = (await this.#makeFolder(sessionId)) ?? (await this.#restoreNetwork(abort))
+      if (unready !== null) return unready
+      const options = this.#template(sessionId, job, image)
       await within(docker, engine => engine.createContainer(options), { signal: abort })
       return { type: 'created' }
     } catch (error) {
-      const isTaken = engineRefusal(error)?.status === 409
+      const refusal = engineRefusal(error)
+      if (refusal?.status === 404 && NO_IMAGE.test(refusal.message))
+        return this.#withoutImage(sessionId, abort)
+      const isTaken = refusal?.status === 409
       if (isTaken && (await this.#containers.inspect(sessionId, abort)) !== null) return { type: 'created' }
       return refused('create', error, false)
     }
+  }
+
+  /** A create whose answer was lost may have had the image. */
+  async #withoutImage(sessionId: string, abort?: AbortSignal): Promise<Created> {
+    const made = await this.#containers.inspect(sessionId, abort)
+    return { type: made === null ? 'image_gone' : 'created' }
   }
 
   /** @returns null on success */
@@ -159,9 +161,7 @@ export class DockerExecutor implements Executor {
     }
     if (wrong !== null) {
       await this.#containers.remove(sessionId, abort)
-      const what = `the container is not as the template says, so it was not started: ${wrong}`
-      const message = what.slice(0, 1000)
-      return { type: 'failed', container: false, exit: { code: null, reason: 'engine_error', message } }
+      return unstarted(wrong)
     }
     try {
       // By its id: carried out late, it cannot start anything else.
@@ -221,9 +221,9 @@ export class DockerExecutor implements Executor {
     abort?: AbortSignal,
   ): Promise<string | null> {
     const image = await this.#parts.images.inspect(made.Image, abort)
-    if (image === null) return `its image ${made.Image} is gone`
+    if (image === null) return `its image was removed from this host before it was started: ${made.Image}`
     const found = deviations(this.#template(sessionId, job, image), made)
-    return found.length === 0 ? null : found.join('; ')
+    return found.length === 0 ? null : `the container is not as the template says: ${found.join('; ')}`
   }
 
   #template(sessionId: string, job: Job, image: ImageFacts): Docker.ContainerCreateOptions {
@@ -260,6 +260,11 @@ function refused(step: 'create' | 'start', error: unknown, container: boolean): 
 }
 
 function gone(): Failed {
-  const message = 'the container was gone when it was to be started'
-  return { type: 'failed', container: false, exit: { code: null, reason: 'engine_error', message } }
+  return unstarted('the container was gone when it was to be started')
+}
+
+/** The Engine's or its keeper's doing: another runner may do better. */
+function unstarted(message: string): Failed {
+  const exit = { code: null, reason: 'engine_error', message: message.slice(0, 1000) } as const
+  return { type: 'failed', container: false, exit }
 }

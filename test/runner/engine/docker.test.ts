@@ -17,8 +17,10 @@ import {
   USERNS_IMAGE,
 } from '../support/engine.ts'
 import { EngineGate } from '../support/engine-gate.ts'
+import { EngineProxy } from '../support/engine-proxy.ts'
 import { aJob, anOffer, aStop, uniqueSessionId } from '../support/factories.ts'
 import { FakeControlPlane, POOL } from '../support/fake-control-plane.ts'
+import { type ImageRegistry, startImageRegistry } from '../support/image-registry.ts'
 import {
   RunnerProcess,
   removeDirectory,
@@ -321,6 +323,74 @@ describe.skipIf(missing !== null)(
       }
     })
 
+    describe('an image that is cleaned away', () => {
+      let registry: ImageRegistry
+      let proxy: EngineProxy
+
+      beforeEach(async () => {
+        registry = await startImageRegistry()
+        proxy = new EngineProxy(join(directory, 'proxy.sock'), ENGINE_SOCKET)
+        await proxy.open()
+      })
+      afterEach(async () => {
+        await dropImage()
+        registry.close()
+        proxy.shut()
+      })
+      async function dropImage(): Promise<void> {
+        await docker
+          .getImage(registry.image)
+          .remove({ force: true })
+          .catch(() => undefined)
+      }
+      /** @param when as the Engine is asked for the container, or once it has made it; so many `times` */
+      function dropAt(when: 'onRequest' | 'onReply', times: number): void {
+        let left = times
+        proxy[when] = async ({ method, path }) => {
+          if (method !== 'POST' || !path.endsWith('/containers/create') || left === 0) return
+          left -= 1
+          await dropImage()
+        }
+      }
+      async function runIt(env: Readonly<Record<string, string>> = {}) {
+        return run('exit 0', { image: registry.image }, { DOCKER_HOST: `unix://${proxy.path}`, ...env })
+      }
+
+      test('before its container is made is pulled again', async () => {
+        dropAt('onRequest', 1)
+        expect(await runIt()).toEqual({ code: 0, reason: 'exited' })
+        expect(registry.pulls()).toBeGreaterThan(1)
+      })
+
+      test('before its container is made is not found where nothing is ever pulled', async () => {
+        await docker.createImage({ fromImage: registry.image }).then(finished)
+        dropAt('onRequest', 1)
+        expect(await runIt({ RUNNER_PULL_POLICY: 'never' })).toMatchObject({
+          code: null,
+          reason: 'image_not_found',
+        })
+      })
+
+      test('each time before its container is made is this host’s trouble', async () => {
+        dropAt('onRequest', 100)
+        expect(await runIt()).toMatchObject({
+          code: null,
+          reason: 'engine_error',
+          message: expect.stringMatching(/image was removed/),
+        })
+      })
+
+      test('between its container and the start is said, and nothing is started unseen', async () => {
+        dropAt('onReply', 1)
+        expect(await runIt()).toMatchObject({
+          code: null,
+          reason: 'engine_error',
+          message: expect.stringMatching(/image was removed from this host before/),
+        })
+        await until('no container', async () => (await containersOf(installation)).length === 0)
+      })
+    })
+
     describe('renamed', () => {
       async function leaveRunning(): Promise<void> {
         const first = start()
@@ -413,6 +483,13 @@ describe.skipIf(missing !== null)(
     })
   },
 )
+
+/** Resolves when a pull is done. */
+async function finished(stream: NodeJS.ReadableStream): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    docker.modem.followProgress(stream, error => (error === null ? resolve() : reject(error)))
+  })
+}
 
 /** Every registry call gets the same refusal. */
 async function startRegistry(status: number, code: string, message: string): Promise<Server> {

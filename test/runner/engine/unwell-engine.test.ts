@@ -133,6 +133,21 @@ test.each([
   expect(listed.get(B)).toMatchObject({ state: 'running', started_at: '2026-11-23T00:00:00Z' })
 })
 
+test.each([
+  ['no container', false, 'image_gone'],
+  ['the container of a create that was not answered', true, 'created'],
+])('an image that goes just before the create leaves %s', async (_, isMade, type) => {
+  engine.answer = path => {
+    if (path.startsWith('/images/')) return { status: 200, body: { Id: 'sha256:1' } }
+    if (path.startsWith('/networks/')) return { status: 200, body: WELL_NETWORK }
+    if (path === '/containers/create') return { status: 404, body: { message: 'No such image: sha256:1' } }
+    return isMade
+      ? { status: 200, body: container(A, 'created') }
+      : { status: 404, body: { message: 'No such container' } }
+  }
+  expect(await executor.create(A, aJob())).toEqual({ type })
+})
+
 test('a network that was cleaned away is there again before the container is made', async () => {
   let network = false
   engine.answer = path => {
