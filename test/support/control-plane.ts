@@ -6,7 +6,13 @@ import {
   pageOf,
   Runner,
 } from '../../protocol/admin-api.ts'
-import { isTerminal, Run, type RunEvent, RunEvent as RunEventSchema } from '../../protocol/run.ts'
+import {
+  isTerminal,
+  Run,
+  type RunEvent,
+  RunEvent as RunEventSchema,
+  TERMINAL_STATUSES,
+} from '../../protocol/run.ts'
 import { type Api, apiClient } from '../../scripts/up/api.ts'
 import { newFolder } from './folders.ts'
 import { type Program, startProgram } from './process.ts'
@@ -64,6 +70,13 @@ export class ControlPlane {
     await this.#program?.end('SIGKILL')
   }
 
+  /** The process that the Worker runs in dies in the same moment, rather than for want of its parent. */
+  async killGroup(): Promise<void> {
+    if (this.#program === undefined) return
+    process.kill(-this.#program.pid, 'SIGKILL')
+    await this.#program.exited
+  }
+
   async stop(): Promise<void> {
     await this.#program?.end('SIGTERM')
   }
@@ -108,6 +121,10 @@ export class Tenant {
     return this.api.post(`/environments/${this.environmentId}/runs`, { stream: false, ...body }, Run)
   }
 
+  async runs(): Promise<Run[]> {
+    return (await this.api.get(`/runs?environment_id=${this.environmentId}&limit=200`, pageOf(Run))).items
+  }
+
   get(runId: string): Promise<Run> {
     return this.api.get(`/runs/${runId}`, Run)
   }
@@ -118,6 +135,14 @@ export class Tenant {
 
   async events(runId: string): Promise<RunEvent[]> {
     return (await this.api.get(`/runs/${runId}/events?limit=200`, pageOf(RunEventSchema))).items
+  }
+
+  /** Everything that happened to an ended run: its events may lag behind it. */
+  async eventsToEnd(runId: string): Promise<RunEvent[]> {
+    return until(`the end of ${runId} is among its events`, async () => {
+      const events = await this.events(runId)
+      return endsAmong(events).length > 0 && events
+    })
   }
 
   async runners(): Promise<Runner[]> {
@@ -142,4 +167,9 @@ export class Tenant {
       return isTerminal(run.status) ? run : undefined
     })
   }
+}
+
+/** How often a run ended: once, if all is well. */
+export function endsAmong(events: readonly RunEvent[]): RunEvent[] {
+  return events.filter(event => TERMINAL_STATUSES.some(status => status === event.type))
 }

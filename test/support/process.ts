@@ -1,9 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process'
+import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const FOLLOW_PARENT = new URL('../../scripts/launch/follow-parent.mjs', import.meta.url).href
+/** Many tests start a program many times over. */
+const NODE_COMPILE_CACHE = path.join(process.env.CERTYN_TEST_FOLDER ?? tmpdir(), 'compiled')
 
 /** One of this repository's programs as a process, its output kept. Dies with the test process. */
 export interface Program {
@@ -15,6 +18,7 @@ export interface Program {
   end(signal: NodeJS.Signals): Promise<void>
 }
 
+/** It leads a process group of its own. */
 export function startProgram(
   program: string,
   args: readonly string[],
@@ -25,8 +29,9 @@ export function startProgram(
     ['--disable-warning=ExperimentalWarning', '--import', FOLLOW_PARENT, path.join(ROOT, program), ...args],
     {
       cwd: ROOT,
+      detached: true,
       stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
-      env: { ...cleanEnvironment(), ...env, CERTYN_LIFELINE_FD: '3' },
+      env: { NODE_COMPILE_CACHE, ...cleanEnvironment(), ...env, CERTYN_LIFELINE_FD: '3' },
     },
   )
   return programOf(child)
