@@ -74,6 +74,7 @@ export class SessionKeeper {
     const disk = {
       ledger,
       clock,
+      log,
       limitMb: config.RUNNER_SESSION_DISK_MB,
       folderOf: (id: string) => state.sessionFolder(id),
       onChange: () => sessions.wake(),

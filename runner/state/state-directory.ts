@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { chmodSync, existsSync, mkdirSync } from 'node:fs'
-import { chmod, lstat, mkdir, readdir, rm } from 'node:fs/promises'
+import { chmod, mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { kernelBootId } from '../clock.ts'
@@ -11,6 +11,7 @@ import { readStateFile, removeDrafts, syncDirectory, UnusableFile, writeFileAtom
 import { Journal } from './journal.ts'
 import { lockStateDirectory, type StateLock } from './lock.ts'
 import { storageRemedy } from './storage-remedy.ts'
+import { removeTree } from './tree.ts'
 
 const PRIVATE_DIRECTORY = 0o700
 /** The job runs under another user and writes here; the directory above it lets nobody else through. */
@@ -150,14 +151,7 @@ export class StateDirectory {
   }
 
   async removeSessionFolder(sessionId: string): Promise<void> {
-    const folder = this.sessionFolder(sessionId)
-    try {
-      await rm(folder, { recursive: true, force: true })
-    } catch {
-      // A job of this very user can have shut its directories against it.
-      await openDirectories(folder)
-      await rm(folder, { recursive: true, force: true })
-    }
+    await removeTree(this.sessionFolder(sessionId))
   }
 
   /**
@@ -213,10 +207,4 @@ function readUnlessDamaged<Schema extends z.ZodType>(
 
 function hashOf(stored: StoredCredential | null): string | null {
   return stored === null ? null : createHash('sha256').update(stored.credential).digest('hex')
-}
-
-async function openDirectories(path: string): Promise<void> {
-  if (!(await lstat(path)).isDirectory()) return
-  await chmod(path, PRIVATE_DIRECTORY)
-  for (const name of await readdir(path)) await openDirectories(join(path, name))
 }

@@ -1,7 +1,10 @@
-import { expect, test, vi } from 'vitest'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import type { SyncRequest, SyncResponse } from '../../protocol/runner-api.ts'
 import type { ApiFailure, ApiResult } from '../../runner/api/client.ts'
 import { sleep } from '../../runner/clock.ts'
+import { diskLoop } from '../../runner/daemon/disk-loop.ts'
 import { inventoryLoop } from '../../runner/daemon/inventory-loop.ts'
 import { Latch } from '../../runner/daemon/latch.ts'
 import { leavingLoop } from '../../runner/daemon/leaving.ts'
@@ -13,7 +16,7 @@ import { SyncLoop, type SyncLoopParts } from '../../runner/daemon/sync-loop.ts'
 import type { Executor } from '../../runner/executors/executor.ts'
 import { SettingsError } from '../../runner/settings-error.ts'
 import { anEntry, anOffer, aReply, aVerdict, INSTALLATION, sessionId } from './support/factories.ts'
-import { until } from './support/runner-process.ts'
+import { removeDirectory, temporaryDirectory, until } from './support/runner-process.ts'
 
 /** Single loops of the daemon, with whatever is around them played by the test. */
 
@@ -309,4 +312,53 @@ test('what was given up is not heard, and the folder stays until it can no longe
   await until('nothing is left', () => ledger.isEmpty())
   expect(isErased).toBe(true)
   await end()
+})
+
+describe('the size of the folders of running sessions', () => {
+  let directory: string
+  beforeEach(() => {
+    directory = temporaryDirectory()
+  })
+  afterEach(() => removeDirectory(directory))
+
+  /** @returns what one round of looks ends, with its reasons */
+  async function ended(limitMb: number | null, folderOf = (id: string) => join(directory, id)) {
+    const ends: string[][] = []
+    const log = aLog()
+    const end = (id: string, reason: string, message: string) => void ends.push([id, reason, message])
+    const ledger = { runningIds: () => ['large', 'small'], end }
+    const stop = new AbortController()
+    const parts = { ledger, folderOf, limitMb, clock, log, onChange: () => undefined }
+    const looking = diskLoop(parts, stop.signal)
+    stop.abort()
+    await looking
+    return { ends, log }
+  }
+  function fill(): void {
+    for (const [id, bytes] of [
+      ['large', 1_100_000],
+      ['small', 900_000],
+    ] as const) {
+      mkdirSync(join(directory, id))
+      writeFileSync(join(directory, id, 'file'), Buffer.alloc(bytes, 1))
+    }
+  }
+
+  test('one that outgrows the limit ends its session, and no other', async () => {
+    fill()
+    const { ends } = await ended(1)
+    expect(ends).toEqual([['large', 'disk_full', expect.stringMatching(/RUNNER_SESSION_DISK_MB 1$/)]])
+  })
+
+  test('without a limit nothing is looked at', async () => {
+    fill()
+    expect((await ended(null)).ends).toEqual([])
+  })
+
+  test('one that cannot be taken now ends nothing, and is said', async () => {
+    const tooLong = () => join(directory, 'x'.repeat(5_000))
+    const { ends, log } = await ended(1, tooLong)
+    expect(ends).toEqual([])
+    expect(log.warn.mock.calls[0]?.[0]).toMatchObject({ error: expect.stringMatching(/ENAMETOOLONG/) })
+  })
 })

@@ -323,6 +323,16 @@ describe.skipIf(missing !== null)(
       }
     })
 
+    test('what a job hides deeper than any path is counted, and removed with its folder', async () => {
+      const name = 'd'.repeat(100)
+      const script = `cd /certyn; n=0
+        while [ $n -lt 60 ]; do busybox mkdir ${name} && cd -P ${name} || exit 9; n=$((n + 1)); done
+        dd if=/dev/zero of=hidden bs=1024 count=4096 && exec sleep 600`
+      const exit = await run(script, {}, { RUNNER_SESSION_DISK_MB: '2' })
+      expect(exit).toMatchObject({ reason: 'disk_full' })
+      await until('the folder is gone', () => !existsSync(join(directory, 'sessions', id('a'))))
+    })
+
     describe('an image that is cleaned away', () => {
       let registry: ImageRegistry
       let proxy: EngineProxy
