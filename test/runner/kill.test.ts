@@ -175,7 +175,7 @@ describe.concurrent('a daemon killed', () => {
     const { expect } = context
     const host = await Host.of(context)
     host.offer()
-    for (let round = 1; round <= 8; round++) {
+    for (let round = 1; round <= 6; round++) {
       let syncs = 0
       const runner = host.spawn()
       host.plane.onSync = () => {
@@ -184,7 +184,7 @@ describe.concurrent('a daemon killed', () => {
       }
       await runner.ended()
       expect(host.starts).toBeLessThanOrEqual(1)
-      if (round === 6) host.letEnd()
+      if (round === 5) host.letEnd()
     }
     host.plane.onSync = () => undefined
     await host.start()
