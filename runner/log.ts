@@ -6,7 +6,7 @@ export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', '
 export type LogLevel = (typeof LOG_LEVELS)[number]
 
 /** Anything shaped like one of our secrets, wherever in a message it turns up. */
-const SECRET = /cty_(?:key|reg|run|view|link)_[0-9A-Za-z]+/g
+export const SECRET = /cty_(?:key|reg|run|view|link)_[0-9A-Za-z]+/g
 
 /** JSON lines on standard output. Secrets are removed by name and by shape. */
 export function createLog(level: LogLevel): Log {

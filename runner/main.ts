@@ -10,19 +10,20 @@ import { SettingsError } from './settings-error.ts'
 const USAGE = `usage: runner [command]
   (none)    join the pool and run its sessions
   doctor    check this host and its way to the control plane, with a remedy for each finding
+            [--image IMAGE] also look from inside a job container of that image   [--json] for programs
   health    exit 0 if the daemon of this state directory is well
   version   print the release`
 
 /** This program, however it was started: from its source or from one bundled file. */
 const OWN_COMMAND = [process.execPath, ...process.execArgv, fileURLToPath(import.meta.url)] as const
 
-async function main([command, argument]: readonly string[]): Promise<number> {
+async function main([command, ...args]: readonly string[]): Promise<number> {
   switch (command) {
     case undefined:
       await run(OWN_COMMAND)
       return 0
     case 'doctor':
-      return (await doctor(line => process.stdout.write(`${line}\n`))) ? 0 : 1
+      return doctor(args, line => process.stdout.write(`${line}\n`))
     case 'health':
       return health(line => process.stdout.write(`${line}\n`)) ? 0 : 1
     case 'version':
@@ -30,7 +31,7 @@ async function main([command, argument]: readonly string[]): Promise<number> {
       return 0
     // Started by the host executor only.
     case 'host-shim':
-      await runShim(argument ?? '')
+      await runShim(args[0] ?? '')
       return 0
     default:
       process.stderr.write(`${USAGE}\n`)

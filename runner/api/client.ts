@@ -57,13 +57,7 @@ export class ApiClient {
 
   constructor(config: Pick<Config, 'CONTROL_PLANE_URL' | 'HTTPS_PROXY' | 'NO_PROXY'>) {
     this.#base = config.CONTROL_PLANE_URL
-    this.#dispatcher = new EnvHttpProxyAgent({
-      // Given explicitly, so that HTTP_PROXY, which is no setting of this program, is never picked up.
-      httpProxy: '',
-      httpsProxy: config.HTTPS_PROXY ?? '',
-      noProxy: config.NO_PROXY ?? '',
-      connect: { timeout: CONNECT_TIMEOUT_MS },
-    })
+    this.#dispatcher = dispatcherFor(config)
   }
 
   register(body: RegisterRequest, signal: AbortSignal): Promise<ApiResult<RegisterResponse>> {
@@ -111,6 +105,17 @@ export class ApiClient {
       return { ok: false, failure: { kind: 'unreachable', detail } }
     }
   }
+}
+
+/** This runner's way out, which the caller destroys. */
+export function dispatcherFor(config: Pick<Config, 'HTTPS_PROXY' | 'NO_PROXY'>): EnvHttpProxyAgent {
+  return new EnvHttpProxyAgent({
+    // Given explicitly, so that HTTP_PROXY, which is no setting of this program, is never picked up.
+    httpProxy: '',
+    httpsProxy: config.HTTPS_PROXY ?? '',
+    noProxy: config.NO_PROXY ?? '',
+    connect: { timeout: CONNECT_TIMEOUT_MS },
+  })
 }
 
 /** A server that waits for TLS hangs up on plain HTTP, or answers with what is none. */

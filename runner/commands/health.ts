@@ -6,13 +6,18 @@ import { readJsonFile } from '../state/files.ts'
 
 /** `runner health`: asks what the daemon last wrote about itself. @returns whether it is well */
 export function health(print: (line: string) => void): boolean {
-  const config = readConfig(process.env)
-  const file = readJsonFile(join(config.RUNNER_STATE_DIR, 'health.json'), HealthFile)
-  const ageMs = systemClock.now() - (file?.at_ms ?? 0)
-  if (file === null || file.kernel !== kernelBootId() || ageMs > HEALTH_STALE_MS || ageMs < 0) {
+  const said = readHealth(readConfig(process.env).RUNNER_STATE_DIR)
+  if (said === null) {
     print('unhealthy: no runner is alive in this state directory')
     return false
   }
-  print(file.healthy ? 'healthy' : `unhealthy: ${file.reason}`)
-  return file.healthy
+  print(said.healthy ? 'healthy' : `unhealthy: ${said.reason}`)
+  return said.healthy
+}
+
+/** @returns what a daemon that is alive says of itself; null when none is */
+export function readHealth(stateDirectory: string): HealthFile | null {
+  const file = readJsonFile(join(stateDirectory, 'health.json'), HealthFile)
+  const ageMs = systemClock.now() - (file?.at_ms ?? 0)
+  return file === null || file.kernel !== kernelBootId() || ageMs > HEALTH_STALE_MS || ageMs < 0 ? null : file
 }

@@ -15,7 +15,7 @@ import { HealthState, healthLoop } from './health.ts'
 import { leavingLoop } from './leaving.ts'
 import { runMember } from './member.ts'
 import { register, tokenHash } from './registration.ts'
-import { installationId, Membership } from './runner-identity.ts'
+import { changesSince, installationId, Membership } from './runner-identity.ts'
 import { SessionKeeper, slotsOf } from './session-keeper.ts'
 import type { StopSignals } from './shutdown.ts'
 import { untilStored } from './storing.ts'
@@ -183,12 +183,8 @@ function usableCredential(
   log: Log,
 ): StoredCredential | null {
   if (stored === null) return null
-  const differs = [
-    stored.control_plane !== config.CONTROL_PLANE_URL.href && 'CONTROL_PLANE_URL',
-    stored.pool_id !== config.RUNNER_POOL_ID && 'RUNNER_POOL_ID',
-    stored.name !== setup.runnerName && 'RUNNER_NAME',
-    stored.engine_id !== setup.engineId && 'the Docker Engine',
-  ].filter(Boolean)
+  const { engineId, runnerName } = setup
+  const differs = changesSince(stored, config, runnerName, engineId).map(({ what }) => what)
   if (differs.length === 0) return stored
   log.warn({ differs }, 'the stored credential was given for something else, so it is not used; registering')
   tellOfFormer(stored, setup, log)

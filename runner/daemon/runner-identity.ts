@@ -43,6 +43,21 @@ export function nameFor(
   return config.RUNNER_NAME_IS_DEFAULT && isSame ? stored.name : config.RUNNER_NAME
 }
 
+/** @returns in what a runner of these settings is another than the one that the stored credential was given for */
+export function changesSince(
+  stored: StoredCredential,
+  config: Pick<Config, 'CONTROL_PLANE_URL' | 'RUNNER_POOL_ID'>,
+  name: string,
+  engineId: string,
+): { readonly what: string; readonly before: string; readonly now: string }[] {
+  return [
+    { what: 'CONTROL_PLANE_URL', before: stored.control_plane, now: config.CONTROL_PLANE_URL.href },
+    { what: 'RUNNER_POOL_ID', before: stored.pool_id, now: config.RUNNER_POOL_ID },
+    { what: 'RUNNER_NAME', before: stored.name, now: name },
+    { what: 'the Docker Engine', before: stored.engine_id, now: engineId },
+  ].filter(({ before, now }) => before !== now)
+}
+
 /**
  * Marks the containers that are this runner's to adopt and to remove. It is derived, not stored, so that they are
  * still its own after the state directory was lost.

@@ -104,16 +104,9 @@ export class StateDirectory {
     return bootId
   }
 
-  /** @throws SettingsError when there is one that is of no use: another is registered only if the operator wants it */
+  /** @throws SettingsError when there is one that is of no use */
   credential(): StoredCredential | null {
-    try {
-      return readStateFile(join(this.#path, 'credential.json'), CredentialFile)
-    } catch (error) {
-      if (!(error instanceof UnusableFile)) throw error
-      const mend = error.isDamaged ? 'restore it from a backup' : 'let this user read it (chown, chmod 600)'
-      const hint = `${mend}, or remove it and set REGISTRATION_TOKEN to a new token: the runner registers again then`
-      throw new SettingsError(`RUNNER_STATE_DIR: ${error.message}; ${hint}`)
-    }
+    return readCredential(this.#path)
   }
 
   async storeCredential(credential: StoredCredential): Promise<void> {
@@ -168,6 +161,18 @@ export class StateDirectory {
 
   #write(name: string, value: unknown, durable: boolean): Promise<void> {
     return writeFileAtomic(join(this.#path, name), `${JSON.stringify(value)}\n`, durable)
+  }
+}
+
+/** @throws SettingsError when there is one that is of no use: another is registered only if the operator wants it */
+export function readCredential(directory: string): StoredCredential | null {
+  try {
+    return readStateFile(join(directory, 'credential.json'), CredentialFile)
+  } catch (error) {
+    if (!(error instanceof UnusableFile)) throw error
+    const mend = error.isDamaged ? 'restore it from a backup' : 'let this user read it (chown, chmod 600)'
+    const hint = `${mend}, or remove it and set REGISTRATION_TOKEN to a new token: the runner registers again then`
+    throw new SettingsError(`RUNNER_STATE_DIR: ${error.message}; ${hint}`)
   }
 }
 

@@ -72,7 +72,9 @@ export class FakeControlPlane {
     })
     server.on('request', (request, response) => void fake.#answer(request, response))
     server.on('upgrade', (request, socket, head) => {
-      if (fake.#pathOf(request) === null) socket.destroy()
+      const path = fake.#pathOf(request)
+      if (path === null) socket.destroy()
+      else if (path === '/healthz') doorbell.handleUpgrade(request, socket, head, ws => ws.close(1000))
       else doorbell.handleUpgrade(request, socket, head, ws => fake.#ringable(ws))
     })
     await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
@@ -166,6 +168,7 @@ export class FakeControlPlane {
       this.credentials.push(mintSecret('runnerCredential'))
       return send(response, 200, { credential: this.credentials.at(-1) })
     }
+    if (path.endsWith('/doorbell')) return refuse(response, 'invalid_request', 'the doorbell is a websocket')
     return refuse(response, 'not_found', path)
   }
 
