@@ -91,6 +91,7 @@ function syncLoopOf(parts: MemberParts): SyncLoop {
     clock,
     log,
     ...facts,
+    leaseTtlMs: keeper.lastSync?.leaseTtlMs ?? Number.POSITIVE_INFINITY,
     health: () => measureHost(config.RUNNER_STATE_DIR, config.RUNNER_MIN_DISK_MB),
     onApplied: reply => {
       health.set('control_plane', null)

@@ -10,7 +10,7 @@ import type { HealthState } from './health.ts'
 import { inventoryLoop } from './inventory-loop.ts'
 import { Latch } from './latch.ts'
 import { SessionLedger } from './ledger.ts'
-import type { JournalEntry, Observation } from './ledger-types.ts'
+import type { JournalEntry, LastSync, Observation } from './ledger-types.ts'
 import { installationId } from './runner-identity.ts'
 import { SessionLoop } from './session-loop.ts'
 import { supervise } from './supervisor.ts'
@@ -40,6 +40,8 @@ export function slotsOf({ config, policy }: Pick<SessionKeeperParts, 'config' | 
  * are kept whether or not the runner ever gets into its pool again.
  */
 export class SessionKeeper {
+  /** Of an earlier process, as far as it is known. */
+  readonly lastSync: LastSync | null
   readonly ledger: SessionLedger
   readonly sessions: SessionLoop
   readonly #loops: readonly ((signal: AbortSignal) => Promise<void>)[]
@@ -51,12 +53,13 @@ export class SessionKeeper {
   constructor(parts: SessionKeeperParts) {
     const { clock, config, health, log, setup, state } = parts
     const entries = restoreEntries(parts)
+    const lastSync = state.lastSync(log)
     const ledger = new SessionLedger({
       installationId: setup.installationId,
       slotsMax: slotsOf(parts),
       stopGraceMs: config.RUNNER_STOP_GRACE_SECONDS * 1000,
       restored: entries,
-      lastSync: state.lastSync(log),
+      lastSync,
     })
     const runIdOf = (id: string) => ledger.session(id)?.entry?.run_id ?? ''
     const formerInstallations = formerOnes(entries, parts)
@@ -80,6 +83,7 @@ export class SessionKeeper {
       onChange: () => sessions.wake(),
     }
     this.#clock = clock
+    this.lastSync = lastSync
     this.ledger = ledger
     this.sessions = sessions
     this.#loops = [

@@ -1,6 +1,6 @@
 import type { Health, LeaseReport, SyncRequest, SyncResponse } from '../../protocol/runner-api.ts'
 import { RUNNER_PROTOCOL } from '../../protocol/version.ts'
-import { backoffMs, floorMs } from '../api/backoff.ts'
+import { backoffMs, floorMs, pauseCapMs } from '../api/backoff.ts'
 import { classify, explain } from '../api/classify.ts'
 import { type ApiClient, type ApiFailure, CALL_TIMEOUT_MS } from '../api/client.ts'
 import { type Clock, jittered, sleep } from '../clock.ts'
@@ -43,6 +43,8 @@ export interface SyncLoopParts {
   readonly log: Log
   readonly boot: number
   readonly bootId: string
+  /** As the last sync of an earlier process had it; infinite when that is not known. */
+  readonly leaseTtlMs: number
   readonly health: () => Promise<Health>
   readonly about: Pick<SyncRequest, 'version' | 'platform' | 'engine'>
   /** The ledger was changed by a reply. */
@@ -56,7 +58,7 @@ export class SyncLoop {
   readonly #wanted = new Latch()
   #seq = 0
   #failures = 0
-  #leaseTtlMs = Number.POSITIVE_INFINITY
+  #leaseTtlMs: number
   /** What the last applied sync said; whatever is not in it is news. */
   #said: ReadonlySet<string> = new Set()
   #inFlight = false
@@ -67,6 +69,7 @@ export class SyncLoop {
 
   constructor(parts: SyncLoopParts) {
     this.#parts = parts
+    this.#leaseTtlMs = parts.leaseTtlMs
   }
 
   /** Sync now, whatever has been said. */
@@ -165,8 +168,9 @@ export class SyncLoop {
       return { refused: { code: failure.problem.code, detail: failure.problem.detail } }
     }
     const askedMs = failure.kind === 'refused' ? failure.retryAfterMs : 0
-    const retryAfterMs = floorMs(askedMs, ledger.liveCount() > 0 ? this.#leaseTtlMs : null)
-    const pauseMs = backoffMs(this.#failures, retryAfterMs, Math.random)
+    const leaseTtlMs = ledger.liveCount() > 0 ? this.#leaseTtlMs : null
+    const retryAfterMs = floorMs(askedMs, leaseTtlMs)
+    const pauseMs = backoffMs(this.#failures, retryAfterMs, Math.random, pauseCapMs(leaseTtlMs))
     const error = explain(failure)
     const line = { error, failures: this.#failures, retry_in_ms: Math.round(pauseMs) }
     if (statusOf(failure) === 413) {

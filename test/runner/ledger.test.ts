@@ -726,11 +726,23 @@ function exitFacts(code: number) {
 }
 
 describe('what is reported', () => {
-  test('a start is believed once: a step of the wall clock neither ends nor prolongs a run', () => {
+  test.each([
+    ['back', -86_400_000],
+    ['ahead', 86_400_000],
+  ])('a start is believed once: a wall clock set %s neither ends nor prolongs a run', (_, stepMs) => {
+    const startedMs = now
     acceptAndRun('a')
-    list({ ...running('a'), state: 'running', startedAtMs: now - 86_400_000, started_at: STARTED })
-    expect(lease('a')?.state).toBe('running')
+    const started_at = '2026-11-24T00:00:01Z'
+    list({ ...running('a'), state: 'running', startedAtMs: startedMs + stepMs, started_at })
+    see({ type: 'running', session_id: sessionId('a'), startedAtMs: startedMs + stepMs, started_at })
+    expect(lease('a')).toMatchObject({ state: 'running', started_at: STARTED })
+    const timeoutAtMs = startedMs + aJob().timeout_seconds * 1000
+    for (now = startedMs; now < timeoutAtMs; now += 30_000) reply({ leases: [aVerdict('a', 'keep')] })
+    now = timeoutAtMs - 1
     expect(undone('a')).toEqual([])
+    expect(ledger.nextDueAt()).toBe(timeoutAtMs)
+    now = timeoutAtMs
+    expect(undone('a')).toEqual(['journal', 'terminate'])
   })
 
   test('an exit’s message is cut, whole characters only', () => {

@@ -41,7 +41,7 @@ function aLog() {
 
 type Answer = (request: SyncRequest, timeoutMs: number | undefined) => Promise<ApiResult<SyncResponse>>
 
-function syncing(ledger: SessionLedger, answer: Answer) {
+function syncing(ledger: SessionLedger, answer: Answer, leaseTtlMs = Number.POSITIVE_INFINITY) {
   const log = aLog()
   const requests: SyncRequest[] = []
   const sync: Answer = (request, timeoutMs) => {
@@ -57,6 +57,7 @@ function syncing(ledger: SessionLedger, answer: Answer) {
     log,
     boot: 1,
     bootId: 'b',
+    leaseTtlMs,
     health: async () => ({}),
     about: {},
     onApplied: () => undefined,
@@ -66,12 +67,77 @@ function syncing(ledger: SessionLedger, answer: Answer) {
 }
 
 function refusal(
-  code: 'not_found' | 'payload_too_large',
+  code: 'not_found' | 'payload_too_large' | 'overloaded',
   status: number,
+  retryAfterMs = 0,
 ): { ok: false; failure: ApiFailure } {
   const problem = { type: 't', title: 't', status, code, detail: 'd', request_id: 'r' }
-  return { ok: false, failure: { kind: 'refused', problem, retryAfterMs: 0 } }
+  return { ok: false, failure: { kind: 'refused', problem, retryAfterMs } }
 }
+
+/** One session, restored, so that the loop holds a lease from its first call on. */
+function holdingOne(): SessionLedger {
+  const restored = [anEntry('a', { step: 'created' })]
+  const options = { installationId: INSTALLATION, slotsMax: 2, stopGraceMs: 60_000, lastSync: null }
+  return new SessionLedger({ ...options, restored })
+}
+
+/** @returns the pauses before each repeat, as they are logged, with a jitter that takes all of them */
+async function pausesOf({ loop, log }: ReturnType<typeof syncing>, repeats: number): Promise<number[]> {
+  const random = vi.spyOn(Math, 'random').mockReturnValue(1)
+  const stop = new AbortController()
+  const running = loop.run(stop.signal)
+  await until('so many repeats', () => log.warn.mock.calls.length > repeats)
+  stop.abort()
+  await running
+  random.mockRestore()
+  return log.warn.mock.calls.slice(0, repeats).map(([line]) => line.retry_in_ms)
+}
+
+const UNREACHABLE = { ok: false, failure: { kind: 'unreachable', detail: 'cut' } } as const
+
+test('while leases are held no pause is longer than a quarter of them, however often a sync has failed', async () => {
+  let isFirst = true
+  const host = syncing(holdingOne(), async () => {
+    if (!isFirst) return UNREACHABLE
+    isFirst = false
+    return { ok: true, value: aReply({ lease_ttl_ms: 1000, next_sync_in_ms: 1 }) }
+  })
+  expect(await pausesOf(host, 5)).toEqual([250, 250, 250, 250, 250])
+})
+
+test('the leases that an earlier process held bound the first calls too', async () => {
+  const limits: (number | undefined)[] = []
+  const answer: Answer = async (_request, timeoutMs) => {
+    limits.push(timeoutMs)
+    return UNREACHABLE
+  }
+  expect(await pausesOf(syncing(holdingOne(), answer, 1000), 3)).toEqual([250, 250, 250])
+  expect(limits[0]).toBe(1000)
+})
+
+test('without leases the pauses grow', async () => {
+  expect(
+    await pausesOf(
+      syncing(aLedger(), async () => UNREACHABLE, 1000),
+      3,
+    ),
+  ).toEqual([500, 1000, 2000])
+})
+
+test('a control plane that asks for an hour is given a quarter of the leases, and without leases a minute', async () => {
+  const answer: Answer = async () => refusal('overloaded', 503, 3_600_000)
+  const holding = syncing(holdingOne(), answer, 1000)
+  expect(await pausesOf(holding, 3)).toEqual([250, 250, 250])
+  expect(holding.requests.length).toBeGreaterThan(2)
+  const { loop, log } = syncing(aLedger(), answer)
+  const stop = new AbortController()
+  const running = loop.run(stop.signal)
+  await until('a refusal', () => log.warn.mock.calls.length === 1)
+  stop.abort()
+  await running
+  expect(log.warn.mock.calls[0]?.[0]).toMatchObject({ retry_in_ms: 60_000 })
+})
 
 test('a lease time that does not divide evenly gives a call a whole number of milliseconds', async () => {
   const limits: (number | undefined)[] = []
