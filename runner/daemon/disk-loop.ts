@@ -6,7 +6,7 @@ import type { SessionLedger } from './ledger.ts'
 const INTERVAL_MS = 10_000
 const MIB = 1024 * 1024
 
-export interface DiskLoopParts {
+interface DiskLoopParts {
   readonly ledger: Pick<SessionLedger, 'runningIds' | 'end'>
   readonly folderOf: (sessionId: string) => string
   readonly limitMb: number | null

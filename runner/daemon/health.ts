@@ -22,7 +22,7 @@ export const HealthFile = z.object({
 export type HealthFile = z.infer<typeof HealthFile>
 
 /** What can be in trouble by itself: the one being well says nothing of the other. */
-export type HealthSubject = 'control_plane' | 'engine' | 'state'
+type HealthSubject = 'control_plane' | 'engine' | 'state'
 
 /** The daemon's own view of its health; `reason` says what to look at. */
 export class HealthState {

@@ -15,7 +15,7 @@ const UNANSWERED =
 const UNFIT =
   'this host no longer has what a setting names, so no new work is taken until it does: the error says which'
 
-export interface InventoryLoopParts {
+interface InventoryLoopParts {
   readonly executor: Executor
   readonly clock: Clock
   readonly log: Log

@@ -13,7 +13,7 @@ const SETTLE_LIMIT_MS = 3_000
 const HALT_MARGIN_MS = 15_000
 const POLL_MS = 50
 
-export interface LeavingParts {
+interface LeavingParts {
   readonly ledger: SessionLedger
   readonly sessions: SessionLoop
   readonly sync: Pick<SyncLoop, 'ring' | 'hasSaidLeaving'>

@@ -3,7 +3,7 @@ import type { Exit, Job, LeaseReport } from '../../protocol/runner-api.ts'
 /** The vocabulary between the ledger and the shell that executes its plans. All `...Ms` are on one monotonic clock. */
 
 /** How far a session may have got in the Engine, written before the step it names is begun. */
-export type JournalStep = 'accepted' | 'creating' | 'created' | 'ended'
+type JournalStep = 'accepted' | 'creating' | 'created' | 'ended'
 
 /** Why the runner itself ends a session; it becomes the reason of the exit. */
 export const END_REASONS = ['stopped', 'timed_out', 'disk_full'] as const
@@ -113,8 +113,6 @@ export type Action =
   | { readonly type: 'remove'; readonly session_id: string }
   /** Delete the session folder, and the journal entry last of all. */
   | { readonly type: 'erase'; readonly session_id: string }
-
-export type ActionType = Action['type']
 
 export interface Draft {
   readonly draining: boolean

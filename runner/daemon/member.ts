@@ -16,13 +16,13 @@ import { supervise } from './supervisor.ts'
 import { SyncLoop } from './sync-loop.ts'
 
 /** What this process says of itself in every call. */
-export interface ProcessFacts {
+interface ProcessFacts {
   readonly boot: number
   readonly bootId: string
   readonly about: Pick<RegisterRequest, 'version' | 'platform' | 'engine'>
 }
 
-export interface MemberParts {
+interface MemberParts {
   readonly config: Config
   readonly state: StateDirectory
   readonly clock: Clock

@@ -19,7 +19,7 @@ import { supervise } from './supervisor.ts'
 const FIRST_LOOK_MS = 2_000
 const POLL_MS = 200
 
-export interface SessionKeeperParts {
+interface SessionKeeperParts {
   readonly config: Config
   readonly policy: Policy
   readonly state: StateDirectory

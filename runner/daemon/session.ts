@@ -5,7 +5,7 @@ import type { Ending, JournalEntry, LastSync, Notice } from './ledger-types.ts'
 const MESSAGE_LIMIT_CHARS = 1000
 
 /** Where a session stands in the Engine, as far as this process knows. */
-export type Phase =
+type Phase =
   /** Restored from the journal, or just found; the first listing tells what there is. */
   | { readonly at: 'restored' }
   /** No container has been asked for. */
@@ -18,7 +18,7 @@ export type Phase =
   /** `container`: what is left of it; `alive` only when one turned up after the end was reported. */
   | { readonly at: 'ended'; readonly exit: Exit; readonly container: Leftover }
 
-export type Leftover = 'none' | 'stopped' | 'alive'
+type Leftover = 'none' | 'stopped' | 'alive'
 
 /** An end in progress. `killAtMs` is null until the first plan after a restart, `killing` once it has passed. */
 export interface PendingEnd extends Ending {

@@ -17,7 +17,7 @@ const SHUT: ReadonlySet<string> = new Set(['EACCES', 'EPERM'])
 /** So many directories are held open above the one that is looked at; deeper ones are found again by their `..`. */
 const HELD_LEVELS = 64
 
-export interface Measured {
+interface Measured {
   readonly bytes: number
   /** False when there is more, shut against this user or moved away from under it. */
   readonly isWhole: boolean

@@ -1,12 +1,6 @@
 import { beforeEach, describe, expect, test } from 'vitest'
 import { FENCE_MS, FOUND_LEASE_MS, LEASE_KILL_MS, SessionLedger } from '../../runner/daemon/ledger.ts'
-import type {
-  Action,
-  ActionType,
-  Found,
-  LedgerOptions,
-  Observation,
-} from '../../runner/daemon/ledger-types.ts'
+import type { Action, Found, LedgerOptions, Observation } from '../../runner/daemon/ledger-types.ts'
 import {
   aJob,
   anEntry,
@@ -73,7 +67,7 @@ function exit(letter: string, code = 0, finishedAtMs: number | null = now): Obse
   }
 }
 /** Action types planned for a session; journal writes are done on the way unless `journal: false`. */
-function undone(letter: string): ActionType[] {
+function undone(letter: string): Action['type'][] {
   return planned(letter).map(action => action.type)
 }
 function planned(letter: string): Action[] {

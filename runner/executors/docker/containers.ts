@@ -20,7 +20,7 @@ const State = z.object({
   StartedAt: z.string(),
   FinishedAt: z.string(),
 })
-export type ContainerState = z.infer<typeof State>
+type ContainerState = z.infer<typeof State>
 
 export function stateOf(made: Docker.ContainerInspectInfo): ContainerState {
   return State.parse(made.State)

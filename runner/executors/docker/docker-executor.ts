@@ -28,7 +28,7 @@ import { SessionContainers } from './session-containers.ts'
 import { containerName, containerOptions, type TemplateInput } from './template.ts'
 import { deviations } from './verify.ts'
 
-export interface DockerExecutorParts {
+interface DockerExecutorParts {
   readonly docker: Docker
   readonly images: Images
   readonly host: HostFacts

@@ -24,7 +24,7 @@ const DOCKER_HUB_KEYS = [
   'registry-1.docker.io',
 ]
 
-export interface RegistryCredential {
+interface RegistryCredential {
   readonly serveraddress: string
   readonly username?: string
   readonly password?: string

@@ -8,7 +8,7 @@ import { containerName, LABELS } from './template.ts'
 /** A listing has its rows to fall back on, so one container that cannot be inspected holds it up no longer than this. */
 const ROW_INSPECT_TIMEOUT_MS = 10_000
 
-export interface SessionContainersParts {
+interface SessionContainersParts {
   readonly docker: Docker
   readonly installationId: string
   /** Those that this one has succeeded: their containers are to be ended and removed. */

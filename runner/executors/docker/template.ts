@@ -28,7 +28,7 @@ const LOG_FILES_KEPT = 4
 const FALLBACK_USER = '1000:1000'
 
 export const NETWORK = 'certyn-jobs'
-export const SESSION_MOUNT = '/certyn'
+const SESSION_MOUNT = '/certyn'
 export const LABELS = {
   installation: 'certyn.installation_id',
   runner: 'certyn.runner_id',
