@@ -302,6 +302,9 @@ describe('stopping the daemon', () => {
     first.kill('SIGTERM')
     expect(await first.ended()).toBe(0)
     expect(plane.lastSync).toMatchObject({ leaving: true, draining: true })
+    // Never the one without the other: a runner that drains stays, one that leaves is gone.
+    const draining = plane.syncs.filter(sync => sync.draining && sync.inventory === 'complete')
+    expect(draining.every(sync => sync.leaving)).toBe(true)
     expect(isRunning(pid)).toBe(true)
     start()
     await until('the adoption', () => plane.lease(sessionId('a'))?.notices?.includes('adopted'))
