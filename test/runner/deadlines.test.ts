@@ -213,6 +213,21 @@ describe('told to leave before it is in its pool', () => {
   })
 })
 
+test('what a runner left under another name ends once it is registered, and nobody is told of it', async () => {
+  const pid = await orphan()
+  const boot = plane.lastSync?.boot ?? 0
+  plane.allowAnotherRegistration()
+  // Long past the test: only the registration can end it.
+  const file = join(directory, 'last-sync.json')
+  const lastSync = JSON.parse(readFileSync(file, 'utf8'))
+  writeFileSync(file, JSON.stringify({ ...lastSync, lease_ttl_ms: 3_600_000 }))
+  start({ RUNNER_NAME: 'renamed' })
+  await until('the command is stopped', () => !isRunning(pid))
+  await until('nothing is remembered', () => readdirSync(join(directory, 'journal')).length === 0)
+  const since = plane.syncs.filter(sync => sync.boot > boot)
+  expect(since.flatMap(sync => sync.leases)).toEqual([])
+})
+
 describe('what a registration is known by', () => {
   test('a credential that cannot be stored at once is not asked for again', async () => {
     const file = join(directory, 'credential.json')
