@@ -55,7 +55,8 @@ export async function setUpExecutor(parts: SetupParts, signal: AbortSignal): Pro
   const { config, policy, state, clock, log, stored, ownCommand } = parts
   if (config.RUNNER_EXECUTOR === 'host') {
     log.warn('RUNNER_EXECUTOR is host: jobs run as plain processes of this user, without isolation or limits')
-    const build = ({ runIdOf }: LateFacts) => new HostExecutor({ state, policy, clock, ownCommand, runIdOf })
+    const build = ({ runIdOf }: LateFacts) =>
+      new HostExecutor({ state, policy, config, clock, ownCommand, runIdOf })
     const engineId = hostId()
     const runnerName = nameFor(config, stored, engineId)
     const installation = installationId(config.RUNNER_POOL_ID, runnerName, engineId)

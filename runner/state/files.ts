@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, linkSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { open, readdir, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { z } from 'zod'
@@ -14,7 +14,7 @@ const DRAFT_SUFFIX = '.tmp'
  * @param durable also survive a crash of the machine, not only of the process
  */
 export async function writeFileAtomic(path: string, text: string, durable: boolean): Promise<void> {
-  const draft = `${path}.${randomBytes(6).toString('hex')}${DRAFT_SUFFIX}`
+  const draft = draftOf(path)
   try {
     const file = await open(draft, 'wx', PRIVATE_FILE)
     try {
@@ -29,6 +29,24 @@ export async function writeFileAtomic(path: string, text: string, durable: boole
     throw error
   }
   if (durable) await syncDirectory(dirname(path))
+}
+
+/**
+ * Of several processes that try, one makes the file; whoever sees it sees all of it, also when the disk was full.
+ * Survives a crash of the process, not of the machine. @throws EEXIST for the others
+ */
+export function createFileAtomic(path: string, text: string): void {
+  const draft = draftOf(path)
+  try {
+    writeFileSync(draft, text, { flag: 'wx', mode: PRIVATE_FILE })
+    linkSync(draft, path)
+  } finally {
+    rmSync(draft, { force: true })
+  }
+}
+
+function draftOf(path: string): string {
+  return `${path}.${randomBytes(6).toString('hex')}${DRAFT_SUFFIX}`
 }
 
 /** Removes what processes left that were killed while they wrote; for the only process that writes there now. */

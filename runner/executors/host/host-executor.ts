@@ -1,13 +1,14 @@
 import { spawn } from 'node:child_process'
-import { readdirSync, writeFileSync } from 'node:fs'
+import { readdirSync, rmSync } from 'node:fs'
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { SessionId } from '../../../protocol/ids.ts'
 import type { Exit, Job } from '../../../protocol/runner-api.ts'
 import { type Clock, kernelBootId, sleep } from '../../clock.ts'
+import type { Config } from '../../config.ts'
 import type { ExitFacts, Found } from '../../daemon/ledger-types.ts'
 import { type Policy, refusalOf } from '../../policy.ts'
-import { readJsonFile, writeFileAtomic } from '../../state/files.ts'
+import { createFileAtomic, readJsonFile, writeFileAtomic } from '../../state/files.ts'
 import type { StateDirectory } from '../../state/state-directory.ts'
 import type { Ended, Executor, Failed, NotRunning, Prepared, Running, Signalled } from '../executor.ts'
 import { HostClaim, HostExit, HostProcess, HostSpec, hostFiles } from './host-files.ts'
@@ -15,11 +16,14 @@ import { isAlive } from './process-identity.ts'
 
 /** How long a fresh shim may take to say that the command runs. */
 const START_LIMIT_MS = 15_000
+/** From a claim to the command's process: a signal that comes in between waits for whom to send it to. */
+const CLAIM_LIMIT_MS = 5_000
 const POLL_MS = 100
 
 export interface HostExecutorParts {
   readonly state: Pick<StateDirectory, 'createSessionFolder' | 'hostPath'>
   readonly policy: Policy
+  readonly config: Pick<Config, 'RUNNER_LOG_CAP_MB'>
   readonly runIdOf: (sessionId: string) => string
   readonly clock: Clock
   /** Arguments that start this program again; the shim is one of its own subcommands. */
@@ -79,12 +83,14 @@ export class HostExecutor implements Executor {
       CERTYN_SESSION_ID: sessionId,
       CERTYN_ARTIFACTS_DIR: join(cwd, 'artifacts'),
     }
-    const spec = JSON.stringify({ command: job.command ?? [], env, cwd })
-    await writeFileAtomic(hostFiles(directory).spec, spec, true)
+    const log_cap_mb = this.#parts.config.RUNNER_LOG_CAP_MB
+    const spec: HostSpec = { command: job.command ?? [], env, cwd, log_cap_mb }
+    await writeFileAtomic(hostFiles(directory).spec, JSON.stringify(spec), true)
     return { type: 'created' }
   }
 
   async start(sessionId: string): Promise<Running | Ended | Failed> {
+    let hasEnded = false
     if (this.#look(sessionId).state === 'created') {
       const [program, ...args] = this.#parts.ownCommand
       const child = spawn(program, [...args, 'host-shim', this.#directory(sessionId)], {
@@ -92,27 +98,40 @@ export class HostExecutor implements Executor {
         stdio: 'ignore',
         env: { PATH: process.env.PATH ?? '' },
       })
-      child.on('error', () => undefined)
+      const onEnd = () => {
+        hasEnded = true
+      }
+      child.on('error', onEnd).on('exit', onEnd)
       child.unref()
     }
     for (let waited = 0; waited < START_LIMIT_MS; waited += POLL_MS) {
+      const isOver = hasEnded
       const seen = this.#look(sessionId)
       if (seen.state === 'exited') return { type: 'exited', ...seen }
       if (seen.state === 'running' && seen.process !== null) {
         return { type: 'running', ...this.#runningFacts(seen.process) }
       }
+      if (isOver && seen.state === 'created') {
+        throw new Error('the process beside the command ended before it began; is the disk full?')
+      }
       await sleep(POLL_MS)
     }
-    throw new Error('the process that stands beside the command did not come up')
+    throw new Error('the process beside the command did not come up')
   }
 
-  async signal(sessionId: string, signal: 'SIGTERM' | 'SIGKILL'): Promise<Signalled | NotRunning> {
-    const seen = this.#look(sessionId)
+  async signal(
+    sessionId: string,
+    signal: 'SIGTERM' | 'SIGKILL',
+    abort?: AbortSignal,
+  ): Promise<Signalled | NotRunning> {
+    const seen = await this.#lookForCommand(sessionId, abort)
     if (seen.state === 'none') return { type: 'not_running', container: false }
     if (seen.state === 'created') {
       // Takes the only permission there is to start the command, in case a shim is still on its way.
-      const claim = JSON.stringify({ kernel: kernelBootId(), shim: { pid: process.pid, start: 'never' } })
-      writeFileSync(hostFiles(this.#directory(sessionId)).claim, claim, { flag: 'wx', mode: 0o600 })
+      const files = hostFiles(this.#directory(sessionId))
+      const claim = { kernel: kernelBootId(), shim: { pid: process.pid, start: 'never' } }
+      createFileAtomic(files.claim, JSON.stringify(claim))
+      rmSync(files.spec, { force: true })
       return { type: 'not_running', container: true }
     }
     if (seen.state === 'running' && seen.process?.command) {
@@ -132,8 +151,8 @@ export class HostExecutor implements Executor {
     throw new Error('aborted')
   }
 
-  async remove(sessionId: string): Promise<void> {
-    await this.signal(sessionId, 'SIGKILL')
+  async remove(sessionId: string, abort?: AbortSignal): Promise<void> {
+    await this.signal(sessionId, 'SIGKILL', abort)
     await rm(this.#directory(sessionId), { recursive: true, force: true })
   }
 
@@ -141,10 +160,25 @@ export class HostExecutor implements Executor {
     return join(this.#parts.state.hostPath, sessionId)
   }
 
-  /** The exit file is looked for again after the processes, because a shim writes it just before it ends. */
+  /** @throws when the session was claimed and its command still is not there, which a repeat may find */
+  async #lookForCommand(sessionId: string, abort: AbortSignal | undefined): Promise<Seen> {
+    for (let waited = 0; waited < CLAIM_LIMIT_MS; waited += POLL_MS) {
+      abort?.throwIfAborted()
+      const seen = this.#look(sessionId)
+      if (seen.state !== 'running' || seen.process !== null) return seen
+      await sleep(POLL_MS, abort)
+    }
+    throw new Error('the command is about to start, and cannot be signalled before it has')
+  }
+
+  /**
+   * A shim claims the session, then removes its spec, and writes the exit just before it ends: each file is looked for
+   * before the one that takes its place, so that no session seems to be gone in between.
+   */
   #look(sessionId: string): Seen {
     const files = hostFiles(this.#directory(sessionId))
     const sameKernel = (kernel: string) => kernel !== '' && kernel === kernelBootId()
+    const spec = readJsonFile(files.spec, HostSpec)
     const claim = readJsonFile(files.claim, HostClaim)
     const started = readJsonFile(files.process, HostProcess)
     const alive = claim !== null && sameKernel(claim.kernel) && isAlive(claim.shim)
@@ -152,7 +186,7 @@ export class HostExecutor implements Executor {
     const exit = readJsonFile(files.exit, HostExit)
     if (exit !== null) return { state: 'exited', ...this.#exitFacts(exit) }
     if (alive || orphan) return { state: 'running', process: started }
-    if (claim === null) return { state: readJsonFile(files.spec, HostSpec) === null ? 'none' : 'created' }
+    if (claim === null) return { state: spec === null ? 'none' : 'created' }
     const message = 'the process beside the command ended without a result; the command may have run'
     const lost: Exit = { code: null, reason: 'engine_error', message }
     const facts = {

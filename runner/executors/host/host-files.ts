@@ -4,10 +4,13 @@ import { Exit } from '../../../protocol/runner-api.ts'
 import { ProcessIdentity } from './process-identity.ts'
 
 /** What the daemon and a session's shim tell each other through `<state>/host/<session id>/`. */
+
+/** Holds the run's variables, so it is removed as soon as a claim is there. */
 export const HostSpec = z.object({
   command: z.array(z.string()).min(1),
   env: z.record(z.string(), z.string()),
   cwd: z.string(),
+  log_cap_mb: z.number().int().positive(),
 })
 export type HostSpec = z.infer<typeof HostSpec>
 
@@ -34,5 +37,6 @@ export function hostFiles(directory: string) {
     process: join(directory, 'process.json'),
     exit: join(directory, 'exit.json'),
     output: join(directory, 'output.log'),
+    pipe: join(directory, 'output.pipe'),
   }
 }

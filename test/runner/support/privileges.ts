@@ -1,4 +1,7 @@
 import { execFileSync, spawnSync } from 'node:child_process'
+import { closeSync, openSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
+import { errorCode } from '../../../runner/state/files.ts'
 
 const IS_ROOT = process.getuid?.() === 0
 const IS_REQUIRED = process.env.CERTYN_REQUIRE_DOCKER === '1'
@@ -31,4 +34,22 @@ export function mountMemory(path: string, options: string): void {
 
 export function unmount(path: string): void {
   spawnSync('umount', ['-l', path])
+}
+
+/** @returns the file that now takes all the room there was; with it gone there is room again */
+export function fill(path: string): string {
+  const filler = join(path, 'filler')
+  const file = openSync(filler, 'w')
+  try {
+    for (const bytes of [65_536, 4_096, 1]) {
+      try {
+        for (;;) if (writeSync(file, Buffer.alloc(bytes, 1)) < bytes) break
+      } catch (error) {
+        if (errorCode(error) !== 'ENOSPC') throw error
+      }
+    }
+  } finally {
+    closeSync(file)
+  }
+  return filler
 }
