@@ -3,6 +3,8 @@ import { chmodSync, mkdirSync } from 'node:fs'
 import { createServer, type Server } from 'node:net'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { z } from 'zod'
+import { ContainerEngine } from './support/container-engine.ts'
 import { examine, outcomes } from './support/doctor.ts'
 import { POOL } from './support/fake-control-plane.ts'
 import { FakeEngine } from './support/fake-engine.ts'
@@ -154,6 +156,33 @@ test.each([
 ])('one with %j is a %s', async (change, outcome) => {
   await anEngine({ ...GOOD, ...change })
   expect((await examine(settings())).get('Engine limits')?.outcome).toBe(outcome)
+})
+
+test('one that makes another container than was asked for fails before anything runs in it', async () => {
+  const engine = new FakeEngine(socket)
+  const made = new ContainerEngine(engine)
+  made.before = (path, _method, { body }) => {
+    if (path === '/info') return { status: 200, body: GOOD }
+    if (path.startsWith('/networks/')) {
+      return {
+        status: 200,
+        body: { Id: '0123', Options: { 'com.docker.network.bridge.enable_icc': 'false' } },
+      }
+    }
+    const asked = z.object({ HostConfig: z.object({ ReadonlyRootfs: z.boolean() }) }).safeParse(body)
+    if (asked.success && body !== null) Object.assign(Object(body).HostConfig, { ReadonlyRootfs: false })
+    return null
+  }
+  await engine.open()
+  closing.push(() => engine.shut())
+  const found = await examine(settings(), 'busybox')
+  expect(found.get('job container')).toMatchObject({
+    outcome: 'fail',
+    seen: expect.stringContaining('HostConfig.ReadonlyRootfs: asked for true'),
+    remedy: expect.stringContaining('daemon.json'),
+  })
+  expect(engine.calls.filter(call => call.endsWith('/start'))).toEqual([])
+  expect(made.containers.size).toBe(0)
 })
 
 test('without an image to try, how to name one is said', async () => {

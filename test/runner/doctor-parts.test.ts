@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { mountOf } from '../../runner/doctor/host/file-system.ts'
 import { forbiddenBy } from '../../runner/doctor/job/browser-sandbox.ts'
 import { type Reach, readInside } from '../../runner/doctor/job/inside.ts'
-import { type JobContainer, weaknesses } from '../../runner/doctor/job/job-container.ts'
+import { type JobContainer, judge, weaknesses } from '../../runner/doctor/job/job-container.ts'
 import { jobSharedMemory } from '../../runner/doctor/job/job-shared-memory.ts'
 import { jobGateway, jobMetadata } from '../../runner/doctor/job/reachability.ts'
 import { redactor } from '../../runner/doctor/redaction.ts'
@@ -39,6 +39,22 @@ describe('what a container says of itself', () => {
     expect(readInside('')).toMatchObject({ word: null, ended: false, userns: null })
   })
 
+  test.each([
+    ['0123', true, 'ok'],
+    ['another', true, 'fail'],
+    ['0123', false, 'fail'],
+  ])('shows whether the session folder is shared: word %s, answered %s is %s', (word, hasEcho, outcome) => {
+    const settings = { config: { RUNNER_STATE_DIR: '/here' }, policy: {} }
+    const bench = { settings, hostStatePath: '/there' }
+    const container = { inside: but(), asked: ASKED, bench } as unknown as JobContainer
+    const found = judge({ word, hasEcho }, container, 'certyn-jobs')
+    expect(found.outcome).toBe(outcome)
+    if (outcome === 'fail')
+      expect(found).toMatchObject({
+        remedy: expect.stringContaining("/there on the Engine's host has to be /here"),
+      })
+  })
+
   test('is as strong as the template asks', () => {
     expect(weaknesses(but(), ASKED, false)).toEqual([])
   })
@@ -66,9 +82,6 @@ describe('what a container says of itself', () => {
     ["1 nc: can't connect to remote host: Cannot assign requested address", 'no route'],
     ['1 EHOSTUNREACH', 'no route'],
     ['1 ENETUNREACH', 'no route'],
-    ["1 nc: bad address 'cp.test'", 'no such name'],
-    ['4 wget: unable to resolve host address ‘cp.test’', 'no such name'],
-    ['1 EAI_AGAIN', 'no such name'],
     ['1 timed out', 'silent'],
     ['143', 'silent'],
     ['1', 'silent'],
@@ -76,7 +89,7 @@ describe('what a container says of itself', () => {
     ['1 wget: bad header line: SSH-2.0-OpenSSH_9.2', 'open'],
     ['127 no tool', 'unknown'],
   ])('of a reach that ended with "%s" means %s', (said, reach) => {
-    expect(readInside(`reach cp.test 443 ${said}`).reached.get('cp.test 443')).toBe(reach)
+    expect(readInside(`reach 192.0.2.1 443 ${said}`).reached.get('192.0.2.1 443')).toBe(reach)
   })
 
   test.each([

@@ -20,7 +20,7 @@ export const browserSandbox: Check<{ container: JobContainer }, null> = {
       image: { ...image, labels: { ...image.labels, [SECCOMP_LABEL]: SECCOMP_USERNS } },
       settings: { ...settings, policy: { ...settings.policy, allow_userns_seccomp: true } },
     }
-    const ran = await runInContainer(labelled, makeNamespace(interpreter), [], signal)
+    const ran = await runInContainer(labelled, makeNamespace(interpreter), {}, signal)
     if (ran.type === 'refused') {
       return warn(
         `no container starts under its profile: ${ran.message}`,

@@ -17,7 +17,7 @@ import { containerName, containerOptions, LABELS } from '../../executors/docker/
 import { deviations } from '../../executors/docker/verify.ts'
 import { reasonOf } from '../../log.ts'
 import type { Settings } from '../host/settings.ts'
-import { ECHO_FILE, type Script, TARGETS_VARIABLE, WORD_FILE } from './scripts.ts'
+import { ECHO_FILE, type Script, WORD_FILE } from './scripts.ts'
 
 /**
  * One container of the executor's own template, with a script of the doctor's in place of a job. Its labels are no
@@ -52,11 +52,11 @@ export type Ran =
     }
   | { readonly type: 'refused'; readonly reason: string; readonly message: string }
 
-/** @throws on abort, when the Engine does not answer, and when the container could not be removed */
+/** @param env of the script @throws on abort, when the Engine does not answer, and when the container could not be removed */
 export async function runInContainer(
   bench: Bench,
   script: Script,
-  targets: readonly string[],
+  env: Readonly<Record<string, string>>,
   signal: AbortSignal,
 ): Promise<Ran> {
   const id = `doctor-${randomBytes(6).toString('hex')}`
@@ -64,7 +64,7 @@ export async function runInContainer(
   const word = randomBytes(6).toString('hex')
   try {
     await makeFolder(folder, word)
-    const options = optionsOf(bench, id, script, targets)
+    const options = optionsOf(bench, id, script, env)
     // Not given up on abort: a create that the Engine carries out late would leave a container behind.
     const made = await within(bench.docker, one => one.createContainer(options))
     signal.throwIfAborted()
@@ -90,12 +90,12 @@ export async function runInContainer(
   }
 }
 
-function optionsOf(bench: Bench, id: string, script: Script, targets: readonly string[]) {
+function optionsOf(bench: Bench, id: string, script: Script, env: Readonly<Record<string, string>>) {
   const { settings, host, image, hostStatePath } = bench
   const job = {
     image: image.id,
     command: [...script.command],
-    env: { [TARGETS_VARIABLE]: targets.join(',') },
+    env: { ...env },
     timeout_seconds: LIMIT_MS / 1000,
     resources: {},
     stream: false,

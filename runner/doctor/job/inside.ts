@@ -7,13 +7,15 @@ export interface Inside {
   readonly sysctls: ReadonlyMap<string, string>
   /** By `host port`. */
   readonly reached: ReadonlyMap<string, Reach>
+  /** Null where nothing there resolves names. */
+  readonly resolved: boolean | null
   readonly word: string | null
   readonly userns: { readonly code: number; readonly said: string } | null
   /** The script came to its end. */
   readonly ended: boolean
 }
 
-export type Reach = 'open' | 'refused' | 'silent' | 'no route' | 'no such name' | 'unknown'
+export type Reach = 'open' | 'refused' | 'silent' | 'no route' | 'unknown'
 
 export function readInside(output: string): Inside {
   const mounts = new Map<string, string>()
@@ -27,6 +29,7 @@ export function readInside(output: string): Inside {
     limit: limits,
     sysctl: sysctls,
   }
+  let resolved: boolean | null = null
   let word: string | null = null
   let userns: Inside['userns'] = null
   let ended = false
@@ -35,17 +38,17 @@ export function readInside(output: string): Inside {
     if (kind === 'reach') {
       const [code = '', ...said] = rest
       reached.set(`${first} ${second}`, reachOf(Number(code), said.join(' ')))
-    } else if (kind === 'word') word = first
+    } else if (kind === 'resolved') resolved = first === 'yes'
+    else if (kind === 'word') word = first
     else if (kind === 'userns') userns = { code: Number(first), said: [second, ...rest].join(' ').trim() }
     else if (kind === 'end') ended = true
     else maps[kind]?.set(first, second)
   }
-  return { mounts, status, limits, sysctls, reached, word, userns, ended }
+  return { mounts, status, limits, sysctls, reached, resolved, word, userns, ended }
 }
 
 /** First match wins. The words are Node's, and those of busybox and of GNU. */
 const WORDINGS: readonly (readonly [RegExp, Reach])[] = [
-  [/ENOTFOUND|EAI_AGAIN|bad address|unable to resolve|not known|name resolution/i, 'no such name'],
   [/ECONNREFUSED|refused/i, 'refused'],
   [
     /EHOSTUNREACH|ENETUNREACH|EADDRNOTAVAIL|EAFNOSUPPORT|unreachable|no route|cannot assign|not supported/i,

@@ -6,7 +6,7 @@ import type { Settings } from '../host/settings.ts'
 import { type Bench, type Ran, removeLeftovers, runInContainer } from './container.ts'
 import { type Inside, readInside } from './inside.ts'
 import type { JobNetwork } from './network.ts'
-import { targetsOf } from './reachability.ts'
+import { triesOf } from './reachability.ts'
 import { type Interpreter, lookAround } from './scripts.ts'
 
 export interface JobContainer {
@@ -33,6 +33,7 @@ const REMEDIES: Readonly<Record<string, string>> = {
   disk_full: "free space on the Engine's disk (docker system df)",
 }
 const OTHERWISE = "see the Engine's log (journalctl -u docker)"
+const NO_FOLDER = /bind source path does not exist/
 
 /** Whether a container of the executor's template starts, and is inside what the template asks for. */
 export const jobContainer: Check<Have, JobContainer> = {
@@ -40,13 +41,14 @@ export const jobContainer: Check<Have, JobContainer> = {
   async look({ settings, engine, image, network, hostStatePath }, signal) {
     const bench = { settings, docker: engine.docker, host: engine.facts, image, hostStatePath }
     await removeLeftovers(bench, Date.now())
-    const targets = targetsOf(settings.config, network)
+    const tries = triesOf(settings.config, network)
     let unfit: Finding<never> = skipped('an image with node or a shell')
     for (const interpreter of ['node', 'sh'] as const) {
-      const ran = await runInContainer(bench, lookAround(interpreter), targets, signal)
+      const ran = await runInContainer(bench, lookAround(interpreter), tries, signal)
       if (ran.type === 'refused') {
         if (ran.reason === 'command_not_found') continue
-        return fail(ran.message, REMEDIES[ran.reason] ?? OTHERWISE)
+        const isFolder = NO_FOLDER.test(ran.message)
+        return fail(ran.message, isFolder ? folderRemedy(bench) : (REMEDIES[ran.reason] ?? OTHERWISE))
       }
       const inside = readInside(ran.output)
       if (inside.ended) return judge(ran, { bench, interpreter, inside, asked: ran.asked }, network.name)
@@ -64,12 +66,21 @@ function unended({ code, output }: Ran & { type: 'ran' }, interpreter: Interpret
   return fail(seen, 'try an image with a plain shell, such as busybox')
 }
 
-function judge(ran: Ran & { type: 'ran' }, container: JobContainer, network: string): Finding<JobContainer> {
+function folderRemedy({ settings, hostStatePath }: Bench): string {
+  const here = settings.config.RUNNER_STATE_DIR
+  return `${hostStatePath} on the Engine's host has to be ${here} here; with SELinux, let containers use it: chcon -Rt container_file_t ${hostStatePath}`
+}
+
+/** Exported for its tests. */
+export function judge(
+  ran: Pick<Ran & { type: 'ran' }, 'word' | 'hasEcho'>,
+  container: JobContainer,
+  network: string,
+): Finding<JobContainer> {
   const { inside, asked, bench } = container
   if (ran.word !== inside.word || !ran.hasEcho) {
-    const here = bench.settings.config.RUNNER_STATE_DIR
-    const remedy = `${bench.hostStatePath} on the Engine's host has to be ${here} here; with SELinux, let containers use it: chcon -Rt container_file_t ${bench.hostStatePath}`
-    return fail('what it and the runner write into its session folder does not reach the other', remedy)
+    const seen = 'what it and the runner write into its session folder does not reach the other'
+    return fail(seen, folderRemedy(bench))
   }
   const wrong = weaknesses(inside, asked, bench.settings.policy.runtime !== undefined)
   if (wrong.length > 0) return fail(`weaker than asked: ${wrong.join(', ')}`, REMEDIES.deviates ?? OTHERWISE)

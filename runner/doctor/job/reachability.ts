@@ -4,6 +4,7 @@ import { type Check, ok, skipped, warn } from '../examination.ts'
 import type { Reach } from './inside.ts'
 import type { JobContainer } from './job-container.ts'
 import type { JobNetwork } from './network.ts'
+import { NAME_VARIABLE, TARGETS_VARIABLE } from './scripts.ts'
 
 /** What a job reaches. It is meant to reach the network it tests, so what is too much is a warning, with the rule. */
 
@@ -14,14 +15,15 @@ const NO_TOOL = 'an image with node, nc or wget'
 
 type Container = { readonly container: JobContainer }
 
-/** @returns what the script in the container is to try, as `host port` */
-export function targetsOf(config: Config, network: JobNetwork): string[] {
+/** @returns what the script in the container is to try, as its environment */
+export function triesOf(config: Config, { gateways }: JobNetwork): Readonly<Record<string, string>> {
+  const targets = [...METADATA.map(host => `${host} 80`), ...gateways.flatMap(portsOf)]
   const name = nameOf(config)
-  return [
-    ...METADATA.map(host => `${host} 80`),
-    ...network.gateways.flatMap(gateway => HOST_PORTS.map(port => `${gateway} ${port}`)),
-    ...(name === null ? [] : [`${name} ${portOf(config)}`]),
-  ]
+  return { [TARGETS_VARIABLE]: targets.join(','), ...(name !== null && { [NAME_VARIABLE]: name }) }
+}
+
+function portsOf(gateway: string): string[] {
+  return HOST_PORTS.map(port => `${gateway} ${port}`)
 }
 
 export const jobMetadata: Check<Container & { network: JobNetwork }, null> = {
@@ -45,7 +47,7 @@ export const jobGateway: Check<Container & { network: JobNetwork }, null> = {
   name: 'job to host',
   look({ container: { inside }, network: { gateways, device } }) {
     if (gateways.length === 0) return ok('the network has no gateway')
-    const tried = gateways.flatMap(gateway => HOST_PORTS.map(port => `${gateway} ${port}`))
+    const tried = gateways.flatMap(portsOf)
     const found = tried.map(target => ({ target, reach: inside.reached.get(target) ?? 'unknown' }))
     if (found.every(({ reach }) => reach === 'unknown')) return skipped(NO_TOOL)
     const open = found
@@ -63,12 +65,10 @@ export const jobGateway: Check<Container & { network: JobNetwork }, null> = {
 export const jobDns: Check<Container, null> = {
   name: 'job DNS',
   look({ container: { inside, bench } }) {
-    const { config } = bench.settings
-    const name = nameOf(config)
+    const name = nameOf(bench.settings.config)
     if (name === null) return skipped('a CONTROL_PLANE_URL with a name to resolve')
-    const reach = inside.reached.get(`${name} ${portOf(config)}`) ?? 'unknown'
-    if (reach === 'unknown') return skipped(NO_TOOL)
-    if (reach !== 'no such name') return ok(`${name} is resolved`)
+    if (inside.resolved === null) return skipped('an image with node, getent or nslookup')
+    if (inside.resolved) return ok(`${name} is resolved`)
     return warn(
       `${name} is not resolved inside a job`,
       'jobs do not call the control plane, but names of the network they test may fare the same: give the Engine resolvers that know them ("dns" in daemon.json)',
@@ -80,10 +80,6 @@ export const jobDns: Check<Container, null> = {
 function nameOf({ CONTROL_PLANE_URL: { hostname } }: Config): string | null {
   const isLocal = hostname === 'localhost' || hostname.endsWith('.localhost')
   return isLocal || isIP(hostname.replace(/^\[|\]$/g, '')) !== 0 ? null : hostname
-}
-
-function portOf({ CONTROL_PLANE_URL: { port, protocol } }: Config): string {
-  return port || (protocol === 'https:' ? '443' : '80')
 }
 
 function kinds(found: readonly { readonly reach: Reach }[]): string {

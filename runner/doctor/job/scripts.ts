@@ -1,10 +1,12 @@
 /**
  * What runs inside the container, for images with Node and for images with a shell. Both print facts as lines of
- * words, which `inside.ts` reads, and judge nothing. No attempt to reach something waits longer than a few seconds.
+ * words, which `inside.ts` reads, and judge nothing. No attempt waits longer than some seconds.
  */
 
-/** Targets as `host port`, joined by commas. */
+/** Addresses to reach as `host port`, joined by commas. */
 export const TARGETS_VARIABLE = 'CERTYN_DOCTOR_TARGETS'
+/** A name to resolve. */
+export const NAME_VARIABLE = 'CERTYN_DOCTOR_NAME'
 /** Written by the doctor into the session folder, read by the container, and the other way round. */
 export const WORD_FILE = 'word'
 export const ECHO_FILE = 'artifacts/echo'
@@ -78,6 +80,14 @@ reach() {
   fi
   echo "reach $1 $2 $code" $said
 }
+resolve() {
+  if command -v getent >/dev/null; then said=$(within 10 getent hosts "$1" 2>&1); code=$?
+  elif command -v nslookup >/dev/null; then said=$(within 10 nslookup "$1" 2>&1); code=$?
+  else return
+  fi
+  case "$code $said" in "0 "* | *Name:*) echo 'resolved yes' ;; *) echo 'resolved no' ;; esac
+}
+[ -n "$${NAME_VARIABLE}" ] && resolve "$${NAME_VARIABLE}" &
 IFS=,
 for target in $${TARGETS_VARIABLE}; do
   (unset IFS; reach $target) &
@@ -100,7 +110,7 @@ echo end
 `
 
 const NODE_LOOK = `
-const fs = require('fs'), net = require('net')
+const fs = require('fs'), net = require('net'), dns = require('dns')
 const read = file => { try { return fs.readFileSync(file, 'utf8') } catch { return '' } }
 const say = (...words) => console.log(words.join(' ').replace(/\\s+/g, ' '))
 for (const line of read('/proc/mounts').split('\\n')) {
@@ -129,7 +139,13 @@ const reach = target => new Promise(done => {
   socket.on('error', error => end(1, error.code))
 })
 const targets = (process.env.${TARGETS_VARIABLE} || '').split(',').filter(Boolean)
-Promise.all(targets.map(reach)).then(() => say('end'))
+const resolve = name => new Promise(done => {
+  const end = error => { say('resolved', error ? 'no' : 'yes'); done() }
+  const late = setTimeout(end, 10000, true)
+  dns.lookup(name, error => { clearTimeout(late); end(error) })
+})
+const name = process.env.${NAME_VARIABLE}
+Promise.all([...targets.map(reach), name ? resolve(name) : null]).then(() => { say('end'); process.exit() })
 `
 
 const NODE_USERNS = `

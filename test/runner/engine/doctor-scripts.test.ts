@@ -1,11 +1,11 @@
 import { execFile } from 'node:child_process'
-import { mkdirSync, symlinkSync } from 'node:fs'
+import { mkdtempSync, symlinkSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, createServer, type Server } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { readInside } from '../../../runner/doctor/job/inside.ts'
-import { lookAround, TARGETS_VARIABLE } from '../../../runner/doctor/job/scripts.ts'
+import { type Inside, readInside } from '../../../runner/doctor/job/inside.ts'
+import { lookAround, NAME_VARIABLE, TARGETS_VARIABLE } from '../../../runner/doctor/job/scripts.ts'
 import { engineMissing } from '../support/engine.ts'
 import { removeDirectory, temporaryDirectory } from '../support/runner-process.ts'
 
@@ -35,32 +35,60 @@ describe.skipIf(missing !== null)('the script for images with a shell', () => {
     return (server.address() as AddressInfo).port
   }
 
-  /** A path with these of busybox's programs and none else. */
-  async function reaches(tools: readonly string[], targets: readonly string[]) {
-    const path = join(directory, ['tools', ...tools].join('-'))
-    mkdirSync(path)
+  /** A path with these programs of busybox's and none else. */
+  function pathOf(...tools: readonly string[]): string {
+    const path = mkdtempSync(join(directory, 'tools-'))
     for (const tool of ['sleep', ...tools]) symlinkSync('/bin/busybox', join(path, tool))
-    const { command } = lookAround('sh')
-    const env = { PATH: path, [TARGETS_VARIABLE]: targets.join(',') }
-    const { stdout } = await run('/bin/dash', [...command], { env })
-    const { reached, ended } = readInside(stdout)
-    expect(ended).toBe(true)
+    return path
+  }
+
+  function pretend(path: string, tool: string, script: string): void {
+    writeFileSync(join(path, tool), `#!/bin/dash\n${script}\n`, { mode: 0o755 })
+  }
+
+  async function looked(env: Readonly<Record<string, string>>): Promise<Inside> {
+    const { stdout } = await run('/bin/dash', [...lookAround('sh').command], { env })
+    const inside = readInside(stdout)
+    expect(inside.ended).toBe(true)
+    return inside
+  }
+
+  async function reaches(PATH: string, targets: readonly string[]) {
+    const { reached } = await looked({ PATH, [TARGETS_VARIABLE]: targets.join(',') })
     return targets.map(target => reached.get(target))
   }
 
-  test.each([[['nc']], [['wget']]])('tells with %j what is open from what is not', async tools => {
+  test.each(['nc', 'wget'])('tells with %s what is open from what is not', async tool => {
     const web = await listening('HTTP/1.1 401 Unauthorized\r\n\r\n')
     const login = await listening('SSH-2.0-test\r\n')
-    const targets = [`127.0.0.1 ${web}`, `127.0.0.1 ${login}`, '127.0.0.1 1', 'no-such-host.invalid 80']
-    expect(await reaches(tools, targets)).toEqual(['open', 'open', 'refused', 'no such name'])
+    const targets = [`127.0.0.1 ${web}`, `127.0.0.1 ${login}`, '127.0.0.1 1']
+    expect(await reaches(pathOf(tool), targets)).toEqual(['open', 'open', 'refused'])
+  })
+
+  test.each([
+    ['getent', 'echo 192.0.2.1 cp.test', true],
+    ['getent', 'exit 2', false],
+    ['nslookup', 'echo Server: 127.0.0.11; echo Name: cp.test; echo Address: 192.0.2.1; exit 1', true],
+    ['nslookup', 'echo Server: 127.0.0.11; echo "** server cannot find cp.test: NXDOMAIN"; exit 1', false],
+    ['neither', '', null],
+  ])('tells with %s that says "%s" whether a name is resolved', async (tool, script, resolved) => {
+    const path = pathOf()
+    pretend(path, tool, script)
+    expect((await looked({ PATH: path, [NAME_VARIABLE]: 'cp.test' })).resolved).toBe(resolved)
+  })
+
+  test('takes an nc that has to be stopped for one that has connected', async () => {
+    const path = pathOf()
+    pretend(path, 'nc', 'exec sleep 60')
+    expect(await reaches(path, ['127.0.0.1 1'])).toEqual(['open'])
   })
 
   test('takes with nc a service that says nothing for open', async () => {
     const port = await listening(null)
-    expect(await reaches(['nc', 'head'], [`127.0.0.1 ${port}`])).toEqual(['open'])
+    expect(await reaches(pathOf('nc'), [`127.0.0.1 ${port}`])).toEqual(['open'])
   })
 
   test('says with no tool that it cannot tell', async () => {
-    expect(await reaches([], ['127.0.0.1 1'])).toEqual(['unknown'])
+    expect(await reaches(pathOf(), ['127.0.0.1 1'])).toEqual(['unknown'])
   })
 })

@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process'
 import { copyFileSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { systemClock } from '../../../runner/clock.ts'
 import { readConfig } from '../../../runner/config.ts'
@@ -14,6 +15,7 @@ import { examine, outcomes } from '../support/doctor.ts'
 import { buildTestImage, docker, ENGINE_SOCKET, engineMissing, IMAGE } from '../support/engine.ts'
 import { EngineProxy, Hold } from '../support/engine-proxy.ts'
 import { FakeControlPlane, POOL } from '../support/fake-control-plane.ts'
+import { mountMissing } from '../support/privileges.ts'
 import {
   RunnerProcess,
   removeDirectory,
@@ -138,25 +140,29 @@ describe.skipIf(missing !== null)(
       },
     )
 
-    test('tells whether the control plane’s name is resolved there', async () => {
-      const { name } = await aNetwork()
-      const other = await docker.createContainer({
-        Image: IMAGE,
-        Cmd: ['sleep', '600'],
-        HostConfig: { NetworkMode: name },
-        NetworkingConfig: { EndpointsConfig: { [name]: { Aliases: ['cp.test'] } } },
-      })
-      closing.push(() => other.remove({ force: true }))
-      await other.start()
-      const env = settings({ RUNNER_POLICY_FILE: policy({ network: name }) })
-      const known = await examine({ ...env, CONTROL_PLANE_URL: 'https://cp.test' }, IMAGE)
-      expect(known.get('job DNS')).toMatchObject({ outcome: 'ok', seen: 'cp.test is resolved' })
-      const unknown = await examine({ ...env, CONTROL_PLANE_URL: 'https://no-such-host.invalid' }, IMAGE)
-      expect(unknown.get('job DNS')).toMatchObject({
-        outcome: 'warn',
-        remedy: expect.stringContaining('daemon.json'),
-      })
-    })
+    test.each(['shell', 'node'])(
+      'tells whether the control plane’s name is resolved there (%s)',
+      async kind => {
+        const image = kind === 'shell' ? IMAGE : await ensureSampleImage(docker)
+        const { name } = await aNetwork()
+        const other = await docker.createContainer({
+          Image: IMAGE,
+          Cmd: ['sleep', '600'],
+          HostConfig: { NetworkMode: name },
+          NetworkingConfig: { EndpointsConfig: { [name]: { Aliases: ['cp.test'] } } },
+        })
+        closing.push(() => other.remove({ force: true }))
+        await other.start()
+        const env = settings({ RUNNER_POLICY_FILE: policy({ network: name }) })
+        const known = await examine({ ...env, CONTROL_PLANE_URL: 'https://cp.test' }, image)
+        expect(known.get('job DNS')).toMatchObject({ outcome: 'ok', seen: 'cp.test is resolved' })
+        const unknown = await examine({ ...env, CONTROL_PLANE_URL: 'https://no-such-host.invalid' }, image)
+        expect(unknown.get('job DNS')).toMatchObject({
+          outcome: 'warn',
+          remedy: expect.stringContaining('daemon.json'),
+        })
+      },
+    )
 
     test('of an image that is not there fails, and what needs it is skipped', async () => {
       const found = await examine(settings(), 'certyn-test/no-such-image')
@@ -198,6 +204,20 @@ describe.skipIf(missing !== null)(
       expect(found.get('job /dev/shm')?.seen).toBe('skipped (needs: job container)')
     })
 
+    test.skipIf(mountMissing() !== null)(
+      'of a state directory that the Engine does not see says so',
+      async () => {
+        const hidden = `mount -t tmpfs certyn-test "${directory}" && exec "$@"`
+        const wrapper = ['unshare', '--mount', 'sh', '-c', hidden, 'sh']
+        const runner = new RunnerProcess(settings(), ['doctor', '--image', IMAGE], wrapper)
+        expect(await runner.ended()).toBe(1)
+        const text = runner.log.map(({ msg }) => msg).join('\n')
+        expect(text).toMatch(
+          /^FAIL {2}job container: .*source path does not exist.*\n {6}-> .* on the Engine's host/m,
+        )
+      },
+    )
+
     describe('that is stopped', () => {
       test.each(['SIGINT', 'SIGTERM'] as const)('by %s while a job runs removes it', async signal => {
         const { hold, socket } = await aHold(/\/wait$/)
@@ -226,6 +246,9 @@ describe.skipIf(missing !== null)(
         ])
         await until('a create on its way', () => hold.held === 1)
         runner.kill('SIGINT')
+        // Time to give the call up, if it did: the Engine would then carry it out with nobody to remove the result.
+        await Promise.race([runner.ended(), sleep(1000)])
+        expect(runner.hasEnded()).toBe(false)
         hold.release()
         expect(await runner.ended()).toBe(130)
       })
