@@ -83,9 +83,11 @@ export function recognise(session: Session, found: Found, nowMs: number): void {
 export function missFromListing(session: Session, asOfMs: number): void {
   const { phase, entry, ending, knownSinceMs } = session
   if (phase.at === 'restored') {
-    if (ending !== null) endSession(session, endedBy(ending, null), 'none')
-    else if (entry?.step === 'accepted') session.phase = { at: 'accepted', pulling: false }
-    else endSession(session, { code: null, reason: 'engine_error', message: LOST_CREATE }, 'none')
+    // A create that was cut off may have left something that is no container yet, so it is removed all the same.
+    const leftover = entry?.step === 'accepted' ? 'none' : 'stopped'
+    if (ending !== null) endSession(session, endedBy(ending, null), leftover)
+    else if (leftover === 'none') session.phase = { at: 'accepted', pulling: false }
+    else endSession(session, { code: null, reason: 'engine_error', message: LOST_CREATE }, leftover)
     return
   }
   if (knownSinceMs === null || knownSinceMs >= asOfMs) return

@@ -11,8 +11,10 @@ import {
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { aJob, anOffer, sessionId } from './support/factories.ts'
-import { FakeControlPlane } from './support/fake-control-plane.ts'
+import { hostId } from '../../runner/daemon/engine-setup.ts'
+import { installationId } from '../../runner/daemon/runner-identity.ts'
+import { aJob, anEntry, anOffer, sessionId } from './support/factories.ts'
+import { FakeControlPlane, POOL } from './support/fake-control-plane.ts'
 import {
   RunnerProcess,
   removeDirectory,
@@ -211,6 +213,22 @@ describe('told to leave before it is in its pool', () => {
     expect(again.logged('second signal')).toMatchObject({ level: 'warn' })
     expect(isRunning(pid)).toBe(false)
   })
+})
+
+test('of a daemon that was killed while it created a session nothing is left', async () => {
+  const first = start()
+  await ready()
+  await first.destroy()
+  const installation_id = installationId(POOL, settingsFor(plane, directory, 'host').RUNNER_NAME, hostId())
+  const entry = { kernel: '', ...anEntry('a', { step: 'creating', installation_id }) }
+  const file = join(directory, 'journal', `${sessionId('a')}.json`)
+  writeFileSync(file, JSON.stringify(entry))
+  for (const part of ['sessions', 'host']) mkdirSync(join(directory, part, sessionId('a')))
+  start()
+  await until('the report', () => plane.exits.has(sessionId('a')))
+  expect(plane.exits.get(sessionId('a'))?.exit?.reason).toBe('engine_error')
+  const left = () => ['journal', 'sessions', 'host'].flatMap(name => readdirSync(join(directory, name)))
+  await until('nothing is left', () => left().length === 0)
 })
 
 test('what a runner left under another name ends once it is registered, and nobody is told of it', async () => {

@@ -476,6 +476,18 @@ describe('after a restart', () => {
     expect(undone('a')).toEqual([])
   })
 
+  test.each([
+    ['in the middle of the create', null],
+    ['so, although it was to be stopped', { reason: 'stopped', message: 'm' } as const],
+  ])('what a daemon left that was killed %s is removed', (_, ending) => {
+    ledger = fresh({ restored: [anEntry('a', { step: 'creating', ending })], lastSync })
+    list()
+    reply({ leases: [aVerdict('a', 'forget')] })
+    expect(undone('a')).toEqual(['remove'])
+    see({ type: 'removed', session_id: sessionId('a') })
+    expect(undone('a')).toEqual(['erase'])
+  })
+
   test('a created container is started only after keep', () => {
     ledger = fresh({ restored: [anEntry('a', { step: 'creating' })], lastSync })
     list(created('a'))
