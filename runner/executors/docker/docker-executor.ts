@@ -168,7 +168,8 @@ export class DockerExecutor implements Executor {
       const limits = { signal: abort }
       await within(this.#parts.docker, engine => engine.getContainer(before.Id).start(), limits)
     } catch (error) {
-      return refused('start', error, true)
+      // 304: a start whose answer was lost has been carried out since, so the container is to be looked at as it is.
+      if (engineRefusal(error)?.status !== 304) return refused('start', error, true)
     }
     const after = await this.#containers.inspect(sessionId, abort)
     return after === null ? gone() : this.#outcome(sessionId, after)
