@@ -8,7 +8,7 @@ function folder(name: string) {
   }
 }
 
-const OWN_FILES = ['worker', 'worker/node', 'workerd', 'runner']
+const OWN_FILES = ['worker', 'worker/node', 'workerd', 'runner', 'agent']
   .map(name => `test/${name}/vitest.config.ts`)
   .filter(file => existsSync(new URL(file, import.meta.url)))
 

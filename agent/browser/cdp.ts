@@ -1,0 +1,111 @@
+import { WebSocket } from 'ws'
+import { z } from 'zod'
+
+/**
+ * The DevTools protocol over one websocket that carries every session ("flat" sessions): a command names its session,
+ * an event says which one it comes from.
+ */
+
+export interface CdpEvent {
+  readonly method: string
+  readonly params: unknown
+  /** Null for the browser's own. */
+  readonly sessionId: string | null
+}
+
+/** The part of a connection that most of its users need. */
+export interface CdpSender {
+  /** @throws CdpError when Chromium refuses, or when the connection is or gets lost */
+  send(method: string, params?: object, sessionId?: string): Promise<unknown>
+}
+
+export class CdpError extends Error {
+  override readonly name = 'CdpError'
+}
+
+const Message = z.object({
+  id: z.number().optional(),
+  result: z.unknown().optional(),
+  error: z.object({ message: z.string() }).optional(),
+  method: z.string().optional(),
+  params: z.unknown().optional(),
+  sessionId: z.string().optional(),
+})
+
+/** The largest message is a screenshot of a long page, in base64. */
+const MESSAGE_LIMIT_BYTES = 256 * 1024 * 1024
+
+interface Pending {
+  readonly method: string
+  readonly resolve: (result: unknown) => void
+  readonly reject: (error: CdpError) => void
+}
+
+export class CdpConnection implements CdpSender {
+  readonly #socket: WebSocket
+  readonly #pending = new Map<number, Pending>()
+  readonly #listeners = new Set<(event: CdpEvent) => void>()
+  readonly closed: Promise<void>
+  #lastId = 0
+
+  /** @param url as DevTools gives it: `ws://127.0.0.1:<port>/devtools/browser/<id>` */
+  static async open(url: string): Promise<CdpConnection> {
+    const socket = new WebSocket(url, { perMessageDeflate: false, maxPayload: MESSAGE_LIMIT_BYTES })
+    const connection = new CdpConnection(socket)
+    await new Promise<void>((resolve, reject) => {
+      socket.once('open', () => resolve())
+      socket.once('error', reject)
+    })
+    return connection
+  }
+
+  private constructor(socket: WebSocket) {
+    this.#socket = socket
+    socket.on('message', data => this.#receive(String(data)))
+    // What went wrong is followed by the end of the connection, which is what counts.
+    socket.on('error', () => undefined)
+    this.closed = new Promise(resolve => {
+      socket.on('close', () => {
+        for (const { method, reject } of this.#pending.values()) reject(lost(method))
+        this.#pending.clear()
+        resolve()
+      })
+    })
+  }
+
+  send(method: string, params: object = {}, sessionId?: string): Promise<unknown> {
+    if (this.#socket.readyState !== WebSocket.OPEN) return Promise.reject(lost(method))
+    const id = ++this.#lastId
+    return new Promise((resolve, reject) => {
+      this.#pending.set(id, { method, resolve, reject })
+      this.#socket.send(JSON.stringify({ id, method, params, sessionId }))
+    })
+  }
+
+  /** @returns how to stop listening */
+  listen(listener: (event: CdpEvent) => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  close(): void {
+    this.#socket.close()
+  }
+
+  #receive(text: string): void {
+    const { id, result, error, method, params, sessionId } = Message.parse(JSON.parse(text))
+    if (id === undefined) {
+      if (method === undefined) return
+      for (const listener of this.#listeners) listener({ method, params, sessionId: sessionId ?? null })
+      return
+    }
+    const pending = this.#pending.get(id)
+    this.#pending.delete(id)
+    if (error === undefined) pending?.resolve(result)
+    else pending?.reject(new CdpError(`${pending.method}: ${error.message}`))
+  }
+}
+
+function lost(method: string): CdpError {
+  return new CdpError(`${method}: the connection to Chromium is gone`)
+}

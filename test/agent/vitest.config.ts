@@ -1,0 +1,13 @@
+import { defineConfig } from 'vitest/config'
+
+export default defineConfig({
+  test: {
+    name: 'agent',
+    root: import.meta.dirname,
+    include: ['**/*.test.ts'],
+    environment: 'node',
+    // Real browsers, and an image that may have to be made first: ceilings, no result depends on them.
+    testTimeout: 120_000,
+    hookTimeout: 600_000,
+  },
+})
