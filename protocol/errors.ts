@@ -57,6 +57,8 @@ export interface Refusal {
   readonly code: ErrorCode
   readonly detail: string
   readonly errors?: readonly FieldError[]
+  /** Of `offset_mismatch`: where the other end stands. */
+  readonly length?: number
 }
 
 export type Result<T> =

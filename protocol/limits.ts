@@ -16,3 +16,13 @@ export const SLOT_LIMIT = 256
 /** A sync lists what the runner holds plus what still waits for `forget`. */
 export const SYNC_LEASE_LIMIT = 1024
 export const SYNC_ACK_LIMIT = 1024
+export const LOG_CHUNK_LIMIT_BYTES = 1024 * 1024
+export const ARTIFACT_PART_BYTES = 8 * 1024 * 1024
+export const ARTIFACT_NAME_LIMIT_BYTES = 512
+/** Of one session. */
+export const ARTIFACT_COUNT_LIMIT = 1000
+/** Of one artifact: videos fit, disk images do not. */
+export const ARTIFACT_LIMIT_BYTES = 2 * 1024 * 1024 * 1024
+/** Of all of one session's artifacts together. */
+export const ARTIFACTS_TOTAL_LIMIT_BYTES = 8 * 1024 * 1024 * 1024
+export const FRAME_LIMIT_BYTES = 2 * 1024 * 1024

@@ -15,6 +15,8 @@ import { reasonOf } from '../log.ts'
 const CONNECT_TIMEOUT_MS = 5_000
 /** A call that takes longer is better repeated: a sync is cheap, and a lease may be as short as 5 s. */
 export const CALL_TIMEOUT_MS = 10_000
+/** Joining and checking a large artifact reads all of it once more. */
+const JOIN_TIMEOUT_MS = 120_000
 /** 256 offers with full environments; a larger reply is not from a control plane. */
 const REPLY_LIMIT_BYTES = 32 * 1024 * 1024
 
@@ -45,6 +47,8 @@ export interface RunnerIdentity {
 
 interface CallOptions {
   readonly body?: unknown
+  /** Sent as they are, in place of `body`. */
+  readonly bytes?: Uint8Array
   readonly bearer?: string
   readonly signal?: AbortSignal | undefined
   readonly timeoutMs?: number
@@ -74,15 +78,36 @@ export class ApiClient {
     return this.#call('POST', runnerPath(who, 'credential'), CredentialResponse, options)
   }
 
+  /** JSON in, JSON out, for the calls that other modules know. */
+  post<Schema extends z.ZodType>(
+    path: string,
+    schema: Schema,
+    body: unknown,
+    bearer: string,
+    signal: AbortSignal,
+  ): Promise<ApiResult<z.infer<Schema>>> {
+    return this.#call('POST', path, schema, { body, bearer, signal, timeoutMs: JOIN_TIMEOUT_MS })
+  }
+
+  /** Bytes in, JSON out. */
+  upload<Schema extends z.ZodType>(
+    method: 'POST' | 'PUT',
+    path: string,
+    schema: Schema,
+    options: Required<Pick<CallOptions, 'bytes' | 'bearer' | 'signal' | 'timeoutMs'>>,
+  ): Promise<ApiResult<z.infer<Schema>>> {
+    return this.#call(method, path, schema, options)
+  }
+
   async close(): Promise<void> {
     await this.#dispatcher.destroy()
   }
 
   async #call<Schema extends z.ZodType>(
-    method: 'POST' | 'GET',
+    method: 'POST' | 'PUT',
     path: string,
     schema: Schema,
-    { body, bearer, signal, timeoutMs = CALL_TIMEOUT_MS }: CallOptions,
+    { body, bytes, bearer, signal, timeoutMs = CALL_TIMEOUT_MS }: CallOptions,
   ): Promise<ApiResult<z.infer<Schema>>> {
     let deadline: AbortSignal | undefined
     try {
@@ -94,9 +119,10 @@ export class ApiClient {
         headers: {
           accept: 'application/json',
           ...(body !== undefined && { 'content-type': 'application/json' }),
+          ...(bytes !== undefined && { 'content-type': 'application/octet-stream' }),
           ...(bearer !== undefined && { authorization: `Bearer ${bearer}` }),
         },
-        body: body === undefined ? null : JSON.stringify(body),
+        body: bytes ?? (body === undefined ? null : JSON.stringify(body)),
       })
       const text = await readText(reply.body)
       return interpret(reply.statusCode, reply.headers, text, schema)

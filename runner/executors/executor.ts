@@ -22,6 +22,11 @@ export interface Executor {
     signal: 'SIGTERM' | 'SIGKILL',
     abort: AbortSignal,
   ): Promise<Signalled | NotRunning>
+  /**
+   * Everything the session wrote, as lines of the log, from its beginning to its end; what is read again is the same
+   * again. Throws when it cannot be read now, and on abort; gives nothing where nothing ever ran.
+   */
+  output(sessionId: string, signal: AbortSignal): AsyncIterable<Uint8Array>
   /** Resolves when the session has ended. Rejects when the connection is lost, and on abort. */
   wait(sessionId: string, signal: AbortSignal): Promise<Ended>
   /** Removes the session's container, if it is there and ours. */

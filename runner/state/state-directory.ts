@@ -134,6 +134,11 @@ export class StateDirectory {
     return join(this.#path, 'sessions', sessionId)
   }
 
+  /** Outside the session's folder: the job must not reach its own log. */
+  spoolPath(sessionId: string): string {
+    return join(this.#path, 'logs', `${sessionId}.log`)
+  }
+
   async createSessionFolder(sessionId: string): Promise<string> {
     const folder = this.sessionFolder(sessionId)
     for (const path of [folder, join(folder, 'artifacts')]) {

@@ -20,6 +20,7 @@ import type {
   Signalled,
 } from '../executor.ts'
 import { classifyFailure } from './classify-failure.ts'
+import { containerOutput, openOutput } from './container-output.ts'
 import { exitFacts, foundOf, runningFacts, stateOf } from './containers.ts'
 import { engineRefusal, type HostFacts, untilStopped, within } from './engine.ts'
 import type { ImageFacts, Images } from './images.ts'
@@ -200,6 +201,17 @@ export class DockerExecutor implements Executor {
     const { state } = foundOf(made, sessionId, clock)
     if (state !== 'exited') throw new Error(`the wait ended and the container is ${state}`)
     return { type: 'exited', ...exitFacts(stateOf(made), clock) }
+  }
+
+  output(sessionId: string, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+    const { docker, clock } = this.#parts
+    return containerOutput({
+      look: async () => {
+        const made = await this.#containers.inspect(sessionId, signal)
+        return made === null ? null : { id: made.Id, state: foundOf(made, sessionId, clock).state }
+      },
+      open: id => openOutput(docker, id, signal),
+    })
   }
 
   remove(sessionId: string, abort?: AbortSignal): Promise<void> {

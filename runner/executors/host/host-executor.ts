@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { readdirSync, rmSync } from 'node:fs'
-import { mkdir, rm } from 'node:fs/promises'
+import { mkdir, open, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { SessionId } from '../../../protocol/ids.ts'
 import type { Exit, Job } from '../../../protocol/runner-api.ts'
@@ -19,6 +19,7 @@ const START_LIMIT_MS = 15_000
 /** From a claim to the command's process: a signal that comes in between waits for whom to send it to. */
 const CLAIM_LIMIT_MS = 5_000
 const POLL_MS = 100
+const OUTPUT_READ_BYTES = 256 * 1024
 
 export interface HostExecutorParts {
   readonly state: Pick<StateDirectory, 'createSessionFolder' | 'hostPath'>
@@ -82,6 +83,7 @@ export class HostExecutor implements Executor {
       CERTYN_RUN_ID: this.#parts.runIdOf(sessionId),
       CERTYN_SESSION_ID: sessionId,
       CERTYN_ARTIFACTS_DIR: join(cwd, 'artifacts'),
+      CERTYN_STREAM_SOCKET: join(cwd, 'stream.sock'),
     }
     const log_cap_mb = this.#parts.config.RUNNER_LOG_CAP_MB
     const spec: HostSpec = { command: job.command ?? [], env, cwd, log_cap_mb }
@@ -149,6 +151,25 @@ export class HostExecutor implements Executor {
       await sleep(POLL_MS, signal)
     }
     throw new Error('aborted')
+  }
+
+  async *output(sessionId: string, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+    const file = await open(hostFiles(this.#directory(sessionId)).output, 'r').catch(() => null)
+    if (file === null) return
+    try {
+      for (let at = 0; ; ) {
+        const isOver = this.#look(sessionId).state !== 'running'
+        const bytes = Buffer.alloc(OUTPUT_READ_BYTES)
+        const { bytesRead } = await file.read(bytes, 0, bytes.length, at)
+        at += bytesRead
+        if (bytesRead > 0) yield bytes.subarray(0, bytesRead)
+        else if (isOver) return
+        else await sleep(POLL_MS, signal)
+        signal.throwIfAborted()
+      }
+    } finally {
+      await file.close()
+    }
   }
 
   async remove(sessionId: string, abort?: AbortSignal): Promise<void> {

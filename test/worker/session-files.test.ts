@@ -1,0 +1,326 @@
+import { evictDurableObject } from 'cloudflare:test'
+import { env } from 'cloudflare:workers'
+import { describe, expect, test, vi } from 'vitest'
+import { ARTIFACT_PART_BYTES } from '../../protocol/limits.ts'
+import { type Ask, call, fetchRaw } from './client.ts'
+import { endSession, type LiveRun, liveRun } from './stream-sockets.ts'
+import { makeTenant, ok, runnerPath } from './world.ts'
+
+const MIB = 1024 * 1024
+const encoder = new TextEncoder()
+
+function chunk(live: LiveRun, offset: number, bytes: Uint8Array | string, more = '') {
+  const body = typeof bytes === 'string' ? encoder.encode(bytes) : bytes
+  return call(
+    'POST',
+    `${runnerPath(live.runner, `sessions/${live.sessionId}/logs`)}?offset=${offset}${more}`,
+    {
+      key: live.runner.credential,
+      rawBody: body,
+      headers: { 'content-length': String(body.length) },
+    },
+  )
+}
+
+function read(live: LiveRun, headers: Record<string, string> = {}, path = 'logs') {
+  return fetchRaw('GET', `/api/v1/runs/${live.runId}/${path}`, { key: live.tenant.keys.viewer, headers })
+}
+
+const evict = (live: LiveRun) => evictDurableObject(env.SESSION_FILES.getByName(live.sessionId))
+
+/** Bytes that tell every place from every other. */
+function pattern(size: number, start = 0): Uint8Array {
+  return Uint8Array.from({ length: size }, (_, index) => ((start + index) * 2654435761) >>> 24)
+}
+
+describe('a log', () => {
+  test('is kept in order, once, whatever is repeated or lost, and however often the object forgets', async () => {
+    const live = await liveRun()
+    ok(await chunk(live, 0, 'one\n'))
+    await evict(live)
+    const repeated = await chunk(live, 0, 'one\n')
+    expect([repeated.status, repeated.body.code, repeated.body.length]).toEqual([409, 'offset_mismatch', 4])
+    const ahead = await chunk(live, 9, 'three\n')
+    expect([ahead.body.code, ahead.body.length]).toEqual(['offset_mismatch', 4])
+    await evict(live)
+    expect(ok(await chunk(live, 4, 'two\n')).body).toEqual({ length: 8, truncated: false })
+    const log = await read(live)
+    expect(await log.text()).toBe('one\ntwo\n')
+    expect(log.headers.get('content-type')).toBe('text/plain; charset=utf-8')
+    expect(log.headers.get('x-content-type-options')).toBe('nosniff')
+  })
+
+  test('moves to object storage in whole segments and is read from both as one', async () => {
+    const live = await liveRun()
+    const size = 10
+    for (let at = 0; at < size; at++) ok(await chunk(live, at * MIB, pattern(MIB, at * MIB)))
+    // Behind the answers: what was acknowledged is safe in the object until then.
+    await vi.waitFor(async () => {
+      const stored = await env.BLOBS.list({ prefix: `ten/${live.tenant.id}/ses/${live.sessionId}/log/` })
+      const segments = stored.objects.map(({ key, size: bytes }) => [key.split('/').at(-1), bytes])
+      expect(segments).toEqual([['000000000000', 8 * MIB]])
+    })
+    const whole = new Uint8Array(await (await read(live)).arrayBuffer())
+    expect(whole.length).toBe(size * MIB)
+    for (const at of [0, 5 * MIB - 1, 8 * MIB - 1, 8 * MIB, 10 * MIB - 1])
+      expect(whole[at]).toBe(pattern(1, at)[0])
+    const across = await read(live, { range: `bytes=${8 * MIB - 3}-${8 * MIB + 2}` })
+    expect([across.status, across.headers.get('content-range')]).toEqual([
+      206,
+      `bytes ${8 * MIB - 3}-${8 * MIB + 2}/${size * MIB}`,
+    ])
+    expect(new Uint8Array(await across.arrayBuffer())).toEqual(pattern(6, 8 * MIB - 3))
+    await endSession(live)
+    ok(await chunk(live, size * MIB, 'end\n', '&complete=1'))
+    ok(await chunk(live, size * MIB + 4, '', '&complete=1'))
+    await evict(live)
+    expect((await (await read(live)).arrayBuffer()).byteLength).toBe(size * MIB + 4)
+  })
+
+  test.each([
+    ['bytes=0-3', 206, 'abcd'],
+    ['bytes=5-', 206, 'fghij'],
+    ['bytes=-4', 206, 'ghij'],
+    ['bytes=8-99', 206, 'ij'],
+    ['bytes=10-', 416, ''],
+    ['bytes=-0', 416, ''],
+    ['bytes=3-1', 200, 'abcdefghij'],
+    ['bytes=0-1,4-5', 200, 'abcdefghij'],
+    ['lines=0-1', 200, 'abcdefghij'],
+  ])('answers Range: %s with %i', async (range, status, text) => {
+    const live = await liveRun()
+    ok(await chunk(live, 0, 'abcdefghij'))
+    const answer = await read(live, { range })
+    expect([answer.status, await answer.text()]).toEqual([status, text])
+  })
+
+  test('is taken from its runner only, while the session lives and for a while after', async () => {
+    const [live, other] = await Promise.all([liveRun(), liveRun()])
+    const foreign = await chunk({ ...live, runner: other.runner }, 0, 'x')
+    expect([foreign.status, foreign.body.code]).toEqual([409, 'session_ended'])
+    await endSession(live)
+    ok(await chunk(live, 0, 'after the end\n', '&complete=1'))
+    const more = await chunk(live, 14, 'even more\n')
+    expect(more.body.code).toBe('offset_mismatch')
+  })
+
+  test('needs a length, and no chunk is larger than 1 MiB', async () => {
+    const live = await liveRun()
+    const path = `${runnerPath(live.runner, `sessions/${live.sessionId}/logs`)}?offset=0`
+    const ask: Ask = { key: live.runner.credential, rawBody: new ReadableStream({ start: c => c.close() }) }
+    expect((await call('POST', path, ask)).body.code).toBe('length_required')
+    expect((await chunk(live, 0, new Uint8Array(MIB + 1))).body.code).toBe('payload_too_large')
+  })
+
+  test('is nobody else’s', async () => {
+    const live = await liveRun()
+    ok(await chunk(live, 0, 'secret\n'))
+    const stranger = await makeTenant()
+    for (const path of ['logs', 'artifacts', 'artifacts/a.txt']) {
+      const refused = await call('GET', `/api/v1/runs/${live.runId}/${path}`, { key: stranger.keys.admin })
+      expect(refused.body.code).toBe('not_found')
+    }
+    const mine = await liveRun()
+    const across = await fetchRaw('GET', `/api/v1/runs/${mine.runId}/logs?session_id=${live.sessionId}`, {
+      key: mine.tenant.keys.viewer,
+    })
+    expect(await across.text()).toBe('')
+  })
+})
+
+describe('following a log', () => {
+  interface Heard {
+    readonly event: string
+    readonly id: string
+    // biome-ignore lint/suspicious/noExplicitAny: a test states its expectations of the data itself
+    readonly data: any
+  }
+  async function* follow(live: LiveRun, headers: Record<string, string> = {}): AsyncGenerator<Heard> {
+    const response = await read(live, headers, 'logs?follow=1')
+    expect(response.headers.get('content-type')).toContain('text/event-stream')
+    let rest = ''
+    const decoder = new TextDecoder()
+    for await (const piece of response.body ?? []) {
+      rest += decoder.decode(piece as Uint8Array, { stream: true })
+      const blocks = rest.split('\n\n')
+      rest = blocks.pop() ?? ''
+      for (const block of blocks) {
+        const fields = Object.fromEntries(
+          block.split('\n').map(line => [line.split(': ')[0], line.slice(line.indexOf(': ') + 2)]),
+        )
+        if (fields.event !== undefined)
+          yield { event: fields.event, id: fields.id ?? '', data: JSON.parse(fields.data ?? '') }
+      }
+    }
+  }
+  async function next(heard: AsyncGenerator<Heard>, event: string): Promise<Heard> {
+    for (;;) {
+      const { done, value } = await heard.next()
+      if (done) throw new Error(`the stream ended before ${event}`)
+      if (value.event === event) return value
+    }
+  }
+
+  test('gives whole lines as they come, and the end', async () => {
+    const live = await liveRun()
+    const heard = follow(live)
+    await next(heard, 'session')
+    ok(await chunk(live, 0, 'first\nsec'))
+    expect((await next(heard, 'log')).data).toEqual({ offset: 0, text: 'first\n' })
+    ok(await chunk(live, 9, 'ond\n'))
+    expect((await next(heard, 'log')).data).toEqual({ offset: 6, text: 'second\n' })
+    await endSession(live)
+    ok(await chunk(live, 13, 'no newline', '&complete=1'))
+    expect((await next(heard, 'log')).data).toEqual({ offset: 13, text: 'no newline' })
+    expect((await next(heard, 'end')).data).toEqual({ status: 'succeeded' })
+  })
+
+  test('goes on where Last-Event-ID was, and cuts no character', async () => {
+    const live = await liveRun()
+    const long = '🚀'.repeat(20_000)
+    ok(await chunk(live, 0, `a\n${long}\nb\n`))
+    await endSession(live)
+    ok(await chunk(live, 2 + 80_000 + 3, '', '&complete=1'))
+    const all = []
+    for await (const one of follow(live)) if (one.event === 'log') all.push(one)
+    expect(all.map(one => one.data.text).join('')).toBe(`a\n${long}\nb\n`)
+    expect(all.length).toBeGreaterThan(1)
+    const again = []
+    for await (const one of follow(live, { 'last-event-id': all[0]?.id ?? '' }))
+      if (one.event === 'log') again.push(one)
+    expect(again.map(one => one.data)).toEqual(all.slice(1).map(one => one.data))
+  })
+})
+
+describe('an artifact', () => {
+  async function sha256(bytes: Uint8Array): Promise<string> {
+    const digest = await crypto.subtle.digest('SHA-256', bytes)
+    return Array.from(new Uint8Array(digest), byte => byte.toString(16).padStart(2, '0')).join('')
+  }
+  const at = (live: LiveRun, path: string) =>
+    runnerPath(live.runner, `sessions/${live.sessionId}/artifacts${path}`)
+  const key = (live: LiveRun) => live.runner.credential
+  const begin = async (live: LiveRun, name: string, bytes: Uint8Array) =>
+    await call('POST', at(live, ''), {
+      key: key(live),
+      body: { name, size: bytes.length, sha256: await sha256(bytes) },
+    })
+  const part = (live: LiveRun, upload: string, n: number, bytes: Uint8Array) =>
+    call('PUT', at(live, `/${upload}/parts/${n}`), {
+      key: key(live),
+      rawBody: bytes,
+      headers: { 'content-length': String(bytes.length) },
+    })
+  const complete = (live: LiveRun, upload: string) =>
+    call('POST', at(live, `/${upload}/complete`), { key: key(live) })
+
+  async function upload(live: LiveRun, name: string, bytes: Uint8Array) {
+    const { upload_id, part_size_bytes } = ok(await begin(live, name, bytes)).body
+    for (let n = 1; (n - 1) * part_size_bytes < bytes.length; n++) {
+      ok(await part(live, upload_id, n, bytes.slice((n - 1) * part_size_bytes, n * part_size_bytes)))
+    }
+    ok(await complete(live, upload_id))
+  }
+
+  test.each([
+    ['empty', 0],
+    ['small', 1000],
+    ['of one whole part', ARTIFACT_PART_BYTES],
+    ['of several parts', 2 * ARTIFACT_PART_BYTES + 5],
+  ])('%s comes out as it went in, each step repeated and the object evicted between', async (_what, size) => {
+    const live = await liveRun()
+    await endSession(live)
+    const bytes = pattern(size)
+    const { upload_id } = ok(await begin(live, 'a/video.webm', bytes)).body
+    await evict(live)
+    expect(ok(await begin(live, 'a/video.webm', bytes)).body.upload_id).toBe(upload_id)
+    for (let n = 1; (n - 1) * ARTIFACT_PART_BYTES < size; n++) {
+      const piece = bytes.slice((n - 1) * ARTIFACT_PART_BYTES, n * ARTIFACT_PART_BYTES)
+      if (n === 1) ok(await part(live, upload_id, n, piece))
+      const { parts_received } = ok(await part(live, upload_id, n, piece)).body
+      expect(parts_received.at(-1)).toBe(n)
+      await evict(live)
+    }
+    const shown = { name: 'a/video.webm', size, sha256: await sha256(bytes), content_type: 'video/webm' }
+    expect(ok(await complete(live, upload_id)).body).toEqual(shown)
+    await evict(live)
+    expect(ok(await complete(live, upload_id)).body).toEqual(shown)
+    const listed = ok(
+      await call('GET', `/api/v1/runs/${live.runId}/artifacts`, { key: live.tenant.keys.viewer }),
+    )
+    expect(listed.body).toEqual({ items: [shown], next_cursor: null })
+    const read = await fetchRaw('GET', `/api/v1/runs/${live.runId}/artifacts/a/video.webm`, {
+      key: live.tenant.keys.viewer,
+    })
+    expect(read.headers.get('content-disposition')).toContain('inline')
+    expect(await sha256(new Uint8Array(await read.arrayBuffer()))).toBe(shown.sha256)
+  })
+
+  test('is not shown before it is complete, nor when it is not what was announced', async () => {
+    const live = await liveRun()
+    const bytes = pattern(ARTIFACT_PART_BYTES + 10)
+    const { upload_id } = ok(await begin(live, 'x.bin', bytes)).body
+    ok(await part(live, upload_id, 1, bytes.slice(0, ARTIFACT_PART_BYTES)))
+    expect((await complete(live, upload_id)).body.code).toBe('conflict')
+    ok(await part(live, upload_id, 2, new Uint8Array(10)))
+    expect((await complete(live, upload_id)).body.code).toBe('conflict')
+    expect((await part(live, upload_id, 1, bytes.slice(0, 5))).status).toBeGreaterThanOrEqual(400)
+    const small = ok(await begin(live, 'y.bin', pattern(10))).body.upload_id
+    expect((await part(live, small, 1, new Uint8Array(10))).body.code).toBe('conflict')
+    const listed = ok(
+      await call('GET', `/api/v1/runs/${live.runId}/artifacts`, { key: live.tenant.keys.viewer }),
+    )
+    expect(listed.body.items).toEqual([])
+  })
+
+  test.each([
+    '../up',
+    'a/../b',
+    '/abs',
+    'a//b',
+    './a',
+    'a/.',
+    'new\nline',
+    'nul\0',
+    'back\\slash',
+    '',
+    'x'.repeat(513),
+  ])('cannot be named %j', async name => {
+    const live = await liveRun()
+    const refused = await begin(live, name, pattern(1))
+    expect([refused.status, refused.body.errors[0].path]).toEqual([400, 'name'])
+  })
+
+  test.each(['plain.txt', 'dir/sub/файл ü.txt', 'we?ird#name&.txt', '100%25.txt', 'quo"te\'.txt', '🚀.png'])(
+    'named %j is found by that name',
+    async name => {
+      const live = await liveRun()
+      await upload(live, name, encoder.encode('content'))
+      const path = name.split('/').map(encodeURIComponent).join('/')
+      const read = await fetchRaw('GET', `/api/v1/runs/${live.runId}/artifacts/${path}`, {
+        key: live.tenant.keys.viewer,
+      })
+      expect([read.status, await read.text()]).toEqual([200, 'content'])
+    },
+  )
+
+  test.each([
+    ['page.html', 'attachment'],
+    ['image.svg', 'attachment'],
+    ['script.js', 'attachment'],
+    ['trace.zip', 'attachment'],
+    ['no-ending', 'attachment'],
+    ['shot.png', 'inline'],
+    ['out.txt', 'inline'],
+  ])('%s is sent as %s, sandboxed and with its type fixed', async (name, how) => {
+    const live = await liveRun()
+    await upload(live, name, encoder.encode('<script>alert(1)</script>'))
+    const answer = await fetchRaw('GET', `/api/v1/runs/${live.runId}/artifacts/${name}`, {
+      key: live.tenant.keys.viewer,
+    })
+    await answer.arrayBuffer()
+    expect(answer.headers.get('content-disposition')?.startsWith(how)).toBe(true)
+    expect(answer.headers.get('x-content-type-options')).toBe('nosniff')
+    expect(answer.headers.get('content-security-policy')).toContain('sandbox')
+  })
+})

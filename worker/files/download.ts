@@ -1,0 +1,53 @@
+import { rangeOf } from './byte-range.ts'
+
+/** Nothing that a job wrote may act for the dashboard: it is text, or it is sandboxed, and its type is not guessed. */
+const SAFE_HEADERS = {
+  'x-content-type-options': 'nosniff',
+  'content-security-policy': "default-src 'none'; sandbox",
+  'cross-origin-resource-policy': 'same-origin',
+  'cache-control': 'private, no-store',
+  'accept-ranges': 'bytes',
+} as const
+
+/** Pictures, films and text are shown; everything else is saved. */
+const SHOWN = /^(?:image\/(?:png|jpeg|webp|gif)|video\/(?:mp4|webm)|text\/plain(?:;.*)?)$/
+
+export interface Download {
+  readonly length: number
+  readonly contentType: string
+  /** Its last part becomes the name of the saved file. */
+  readonly name: string
+  readonly etag?: string
+  /** @param end behind the last byte */
+  read(start: number, end: number): Promise<ReadableStream<Uint8Array> | null>
+}
+
+/** @returns the bytes, or the part of them that the request's `Range` asks for; null when they are gone */
+export async function downloadResponse(request: Request, download: Download): Promise<Response | null> {
+  const { length, etag } = download
+  const headers = new Headers({
+    ...SAFE_HEADERS,
+    'content-type': download.contentType,
+    'content-disposition': dispositionOf(download),
+    ...(etag === undefined ? {} : { etag: `"${etag}"` }),
+  })
+  const range = rangeOf(request.headers.get('range'), length)
+  if (range.kind === 'unsatisfiable') {
+    headers.set('content-range', `bytes */${length}`)
+    return new Response(null, { status: 416, headers })
+  }
+  const { start, end } = range.kind === 'part' ? range : { start: 0, end: length }
+  const body = end === start ? null : await download.read(start, end)
+  if (body === null && end > start) return null
+  if (range.kind === 'part') headers.set('content-range', `bytes ${start}-${end - 1}/${length}`)
+  // Tells the runtime the length, so that the answer has one and a body that ends early is noticed.
+  const fixed = body === null ? null : body.pipeThrough(new FixedLengthStream(end - start))
+  return new Response(fixed, { status: range.kind === 'part' ? 206 : 200, headers })
+}
+
+function dispositionOf({ contentType, name }: Download): string {
+  const last = name.split('/').at(-1) ?? 'file'
+  const ascii = last.replaceAll(/[^\x20-\x7e]|["\\%]/g, '_')
+  const encoded = encodeURIComponent(last).replaceAll(/['()*]/g, one => `%${one.charCodeAt(0).toString(16)}`)
+  return `${SHOWN.test(contentType) ? 'inline' : 'attachment'}; filename="${ascii}"; filename*=UTF-8''${encoded}`
+}

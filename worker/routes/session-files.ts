@@ -1,0 +1,133 @@
+import { z } from 'zod'
+import { accepted, type Result, refused } from '../../protocol/errors.ts'
+import { RunId, SessionId } from '../../protocol/ids.ts'
+import { isTerminal } from '../../protocol/run.ts'
+import { Artifacts } from '../../protocol/session-files.ts'
+import type { KeyHolder } from '../auth/callers.ts'
+import { atLeast } from '../auth/guards.ts'
+import { findRun } from '../directory/run-history.ts'
+import { downloadResponse } from '../files/download.ts'
+import { type FollowedRun, followLog } from '../files/follow-log.ts'
+import { readLog, streamOf } from '../files/read-log.ts'
+import { done, type Reply } from '../http/reply.ts'
+import { type Call, defineRoute } from '../http/route.ts'
+import { locateRun } from '../runs/locate-run.ts'
+
+const RunPath = z.object({ run_id: RunId })
+const SessionQuery = z.strictObject({ session_id: SessionId.optional() })
+
+/** What a run's session has left: its log, while it grows and after, and its artifacts. */
+export const sessionFileRoutes = [
+  defineRoute({
+    method: 'get',
+    path: '/api/v1/runs/{run_id}/logs',
+    tag: 'Runs',
+    summary: 'The log as text, or with follow=1 as server-sent events while it grows',
+    guard: atLeast('viewer'),
+    params: RunPath,
+    query: SessionQuery.extend({ follow: z.enum(['0', '1']).optional() }),
+    statuses: [200],
+    answer: z.string(),
+    refusals: ['not_found'],
+    async handle(call, { params: { run_id }, query }): Promise<Result<Reply<string>>> {
+      const located = await locateRun(call, run_id)
+      if (!located.ok) return located
+      const { run } = located.value
+      if (query.follow === '1') {
+        const lastEventId = call.request.headers.get('last-event-id')
+        const body = streamOf(followLog(followed(call, run_id), run, lastEventId))
+        const headers = {
+          'content-type': 'text/event-stream; charset=utf-8',
+          'cache-control': 'no-store',
+          'x-content-type-options': 'nosniff',
+        }
+        return accepted({ status: 'raw', response: new Response(body, { headers }) })
+      }
+      const sessionId = query.session_id ?? run.session_id
+      return accepted(await logReply(call, run_id, sessionId))
+    },
+  }),
+  defineRoute({
+    method: 'get',
+    path: '/api/v1/runs/{run_id}/artifacts',
+    tag: 'Runs',
+    summary: 'What the run left behind',
+    guard: atLeast('viewer'),
+    params: RunPath,
+    query: SessionQuery,
+    statuses: [200],
+    answer: Artifacts,
+    refusals: ['not_found'],
+    async handle(call, { params: { run_id }, query }) {
+      const located = await locateRun(call, run_id)
+      if (!located.ok) return located
+      const sessionId = query.session_id ?? located.value.run.session_id
+      const items = sessionId === null ? [] : await call.files(sessionId).artifacts(run_id)
+      return accepted(done({ items, next_cursor: null }))
+    },
+  }),
+  defineRoute({
+    method: 'get',
+    path: '/api/v1/runs/{run_id}/artifacts/{name}',
+    tag: 'Runs',
+    summary: 'The bytes of an artifact',
+    guard: atLeast('viewer'),
+    params: RunPath.extend({ name: z.string() }),
+    query: SessionQuery,
+    statuses: [200],
+    answer: z.string(),
+    refusals: ['not_found'],
+    async handle(call, { params: { run_id, name }, query }): Promise<Result<Reply<string>>> {
+      const located = await locateRun(call, run_id)
+      if (!located.ok) return located
+      const sessionId = query.session_id ?? located.value.run.session_id
+      const found = sessionId === null ? null : await call.files(sessionId).artifact(run_id, name)
+      if (found === null) return refused('not_found', 'no such artifact')
+      const { artifact, key } = found
+      const response = await downloadResponse(call.request, {
+        length: artifact.size,
+        contentType: artifact.content_type,
+        name,
+        etag: artifact.sha256,
+        read: async (start, end) => {
+          const object = await call.env.BLOBS.get(key, { range: { offset: start, length: end - start } })
+          return object?.body ?? null
+        },
+      })
+      return response === null ? refused('not_found', 'gone') : accepted({ status: 'raw', response })
+    },
+  }),
+]
+
+async function logReply(
+  call: Call<KeyHolder>,
+  runId: string,
+  sessionId: string | null,
+): Promise<Reply<string>> {
+  const files = sessionId === null ? null : call.files(sessionId)
+  const shape = files === null ? null : await files.logShape(runId)
+  const response = await downloadResponse(call.request, {
+    length: shape?.length ?? 0,
+    contentType: 'text/plain; charset=utf-8',
+    name: `${runId}.log`,
+    read: async (start, end) => {
+      if (files === null || shape === null) return null
+      return streamOf(readLog({ files, blobs: call.env.BLOBS, runId }, shape, start, end))
+    },
+  })
+  return { status: 'raw', response: response ?? new Response(null) }
+}
+
+function followed(call: Call<KeyHolder>, runId: string): FollowedRun {
+  return {
+    blobs: call.env.BLOBS,
+    files: sessionId => call.files(sessionId),
+    uploadWindowMs: call.settings.SelfHosted__UploadWindowSeconds * 1000,
+    async read() {
+      const located = await locateRun(call, runId)
+      if (located.ok) return located.value.run
+      const stored = await findRun(call.directory, call.caller.tenant.id, runId)
+      return stored !== null && isTerminal(stored.status) ? stored : null
+    },
+  }
+}
