@@ -10,7 +10,7 @@ const Flag = z
   .enum(['true', 'false', '1', '0'], 'expected true or false')
   .transform(text => text === 'true' || text === '1')
 
-function whole(unit: 'seconds' | 'days', min: number, max: number, initial: number) {
+function whole(unit: 'seconds' | 'days' | 'numbers', min: number, max: number, initial: number) {
   const expected = `expected whole ${unit} from ${min} to ${max}`
   return z
     .string()
@@ -50,6 +50,11 @@ const SettingsSchema = z.object({
   SelfHosted__OfferTtlSeconds: seconds(2, 600, 20),
   SelfHosted__HandoverSeconds: seconds(1, 86_400, 300),
   SelfHosted__SyncIdleSeconds: seconds(1, 300, 5),
+  SelfHosted__UploadWindowSeconds: seconds(1, 86_400, 900),
+  SelfHosted__RelayConnectTimeoutSeconds: seconds(1, 120, 15),
+  SelfHosted__MaxViewers: whole('numbers', 1, 10_000, 100),
+  SelfHosted__LogCapBytes: whole('numbers', 65_536, 4_294_967_296, 268_435_456),
+  SelfHosted__ArtifactRetentionDays: whole('days', 1, 3650, 30),
   SelfHosted__HistoryRetentionDays: whole('days', 1, 3650, 90),
   RateLimits__Enabled: Flag.default(true),
   OPERATOR_KEY: z.string().min(16, 'expected at least 16 characters').optional(),

@@ -12,6 +12,7 @@ export const ID_PREFIXES = {
   command: 'cmd',
   apiKey: 'key',
   auditEvent: 'aud',
+  liveLink: 'lnk',
 } as const
 
 export type IdKind = keyof typeof ID_PREFIXES
@@ -32,4 +33,5 @@ export const RunId = idSchema('run')
 export const SessionId = idSchema('session')
 export const CommandId = idSchema('command')
 export const ApiKeyId = idSchema('apiKey')
+export const LiveLinkId = idSchema('liveLink')
 export const AuditEventId = idSchema('auditEvent')

@@ -79,7 +79,7 @@ export const Exit = z.object({
 })
 export type Exit = z.infer<typeof Exit>
 
-export const NOTICES = ['adopted', 'memory_pressure'] as const
+export const NOTICES = ['adopted', 'memory_pressure', 'log_truncated'] as const
 
 /** A newer runner may have words of its own: they are dropped, for a refusal would lose the whole sync. */
 const Notices = z.array(z.string()).transform(words => NOTICES.filter(known => words.includes(known)))

@@ -31,7 +31,7 @@ export type Policy = Readonly<z.infer<typeof Policy>>
 
 /** @throws SettingsError naming the file and the field */
 export function readPolicy(file: string | null): Policy {
-  if (file === null) return Policy.parse({})
+  if (file === null) return Policy.parse({ allow_control_input: true })
   const expected = `RUNNER_POLICY_FILE: ${file}`
   let text: string
   try {

@@ -40,7 +40,8 @@ const METHOD_NOT_ALLOWED: Result<never> = {
 const NOT_FOUND: Result<never> = { ok: false, error: { code: 'not_found', detail: 'no such path' } }
 
 function routerPath(route: Route): string {
-  return route.path.replaceAll(/\{([^}]+)\}/g, ':$1')
+  // An artifact's name is a path.
+  return route.path.replaceAll(/\{([^}]+)\}/g, (_, name) => (name === 'name' ? ':name{.+}' : `:${name}`))
 }
 
 async function answer(

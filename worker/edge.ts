@@ -1,8 +1,9 @@
+import type { SessionFilesRpc } from '../durable-objects/session-files/rpc.ts'
 import type { Settings } from '../durable-objects/settings.ts'
 import type { KeyHolder } from './auth/callers.ts'
 import type { AuditEntry } from './directory/audit-events.ts'
 import { type Directory, openDirectory } from './directory/database.ts'
-import type { Env, PoolStub } from './env.ts'
+import type { Env, PoolStub, RelayStub } from './env.ts'
 import { mintId } from './ids.ts'
 
 /** One request and everything its handling may touch. */
@@ -18,6 +19,8 @@ export interface Edge {
   readonly env: Env
   readonly directory: Directory
   pool(poolId: string): PoolStub
+  relay(sessionId: string): RelayStub
+  files(sessionId: string): SessionFilesRpc
   /** Work the answer does not wait for. Its failure is logged by whoever started it. */
   background(work: Promise<unknown>): void
   /** Collected while the request is handled, written once after it. */
@@ -40,6 +43,8 @@ export function openEdge(
     env,
     directory: openDirectory(env.DB),
     pool: poolId => env.RUNNER_POOL.getByName(poolId),
+    relay: sessionId => env.SESSION_RELAY.getByName(sessionId),
+    files: sessionId => env.SESSION_FILES.getByName(sessionId),
     background: work => context.waitUntil(work),
     audit: [],
   }

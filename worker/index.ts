@@ -8,6 +8,8 @@ import { problemResponse } from './http/respond.ts'
 import { sweepHistory } from './retention.ts'
 
 export { RunnerPool } from '../durable-objects/runner-pool/object.ts'
+export { SessionFiles } from '../durable-objects/session-files/object.ts'
+export { SessionRelay } from '../durable-objects/session-relay/object.ts'
 
 type ParsedSettings = ReturnType<typeof parseSettings>
 

@@ -1,7 +1,7 @@
 import { typeidUnboxed } from 'typeid-js'
 import type { Result } from '../../protocol/errors.ts'
 import { ID_PREFIXES } from '../../protocol/ids.ts'
-import { runnersEnabled, type Settings } from '../settings.ts'
+import { relayEnabled, runnersEnabled, type Settings } from '../settings.ts'
 import type { AlarmClock } from './alarm.ts'
 import type { PoolContext, Rules } from './core/context.ts'
 import { planRings } from './core/doorbell.ts'
@@ -28,6 +28,8 @@ export interface PoolParts {
   readonly settings: Settings
   /** Asked for at every drain. */
   database(): D1Database
+  /** Tells the session's relay that it is over; its failure is nobody's business but its own. */
+  endRelay(sessionId: string): void
 }
 
 /**
@@ -94,7 +96,11 @@ export class AwakePool {
   /** Forgets a batch of the runs that ended long enough ago, and arms the alarm for the next. */
   prune(): void {
     const { storage, store, alarm } = this.#parts
-    storage.transactionSync(() => store.runs.prune(this.now() - RETAIN_ENDED_MS, PRUNE_BATCH))
+    const before = this.now() - RETAIN_ENDED_MS
+    storage.transactionSync(() => {
+      store.runs.prune(before, PRUNE_BATCH)
+      store.endedSessions.prune(before, PRUNE_BATCH)
+    })
     const oldest = store.runs.oldestFinished()
     if (oldest !== null) alarm.wakeBy(Math.max(oldest + RETAIN_ENDED_MS, this.now() + PRUNE_PACE_MS))
   }
@@ -110,11 +116,13 @@ export class AwakePool {
       memos: this.#memos,
       doorbells,
       offersAllowed: runnersEnabled(settings, this.record.tenantSlug),
+      relayAllowed: relayEnabled(settings, this.record.tenantSlug),
       mintId: kind => typeidUnboxed(ID_PREFIXES[kind]),
       effects: {
         wakeAt: null,
         leaseDueAt: null,
         ring: new Set(),
+        streamsEnded: new Set(),
         hangUp: new Set(),
         joined: new Set(),
         workWaits: false,
@@ -125,6 +133,7 @@ export class AwakePool {
   #apply(ctx: PoolContext): void {
     this.#parts.alarm.wakeBy(ctx.effects.wakeAt)
     this.#leasesDueAt = Math.min(this.#leasesDueAt, ctx.effects.leaseDueAt ?? this.#leasesDueAt)
+    for (const sessionId of ctx.effects.streamsEnded) this.#parts.endRelay(sessionId)
     for (const runnerId of ctx.effects.hangUp) this.#parts.doorbells.hangUp(runnerId)
     for (const runnerId of ctx.effects.ring) this.#parts.doorbells.ring(runnerId, ctx.now)
     if (ctx.effects.workWaits || ctx.effects.joined.size > 0) this.#ringForWork(ctx)
@@ -158,5 +167,6 @@ function rulesOf(settings: Settings): Rules {
     offerTtlMs: settings.SelfHosted__OfferTtlSeconds * 1000,
     handoverMs: settings.SelfHosted__HandoverSeconds * 1000,
     syncIdleMs: settings.SelfHosted__SyncIdleSeconds * 1000,
+    uploadWindowMs: settings.SelfHosted__UploadWindowSeconds * 1000,
   }
 }

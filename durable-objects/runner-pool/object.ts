@@ -4,6 +4,7 @@ import { accepted, type Refusal, type Result, refused } from '../../protocol/err
 import type { Placement, Run } from '../../protocol/run.ts'
 import type { SyncRequest, SyncResponse } from '../../protocol/runner-api.ts'
 import { logLine, reasonOf } from '../log.ts'
+import type { SessionIdentity, SessionRelayRpc, StreamReport } from '../session-relay/rpc.ts'
 import { parseSettings } from '../settings.ts'
 import { AlarmClock } from './alarm.ts'
 import { AwakePool, type PoolParts } from './awake-pool.ts'
@@ -13,6 +14,8 @@ import type { PoolRecord } from './core/model.ts'
 import { explain } from './core/placement.ts'
 import * as runners from './core/runners.ts'
 import { cancel, enqueue, readRun, toRun } from './core/runs.ts'
+import { type Purpose, sessionGrant } from './core/session-grants.ts'
+import { streamChanged, streamOf, watchableSession } from './core/streams.ts'
 import { sync } from './core/sync.ts'
 import { Doorbells } from './doorbells.ts'
 import { DurableSql } from './durable-sql.ts'
@@ -37,6 +40,7 @@ const ALARM_RETRY_MS = 5_000
 
 interface RunnerPoolEnv {
   readonly DB: D1Database
+  readonly SESSION_RELAY: { getByName(sessionId: string): Pick<SessionRelayRpc, 'sessionEnded'> }
 }
 
 const NOT_FOUND = refused('not_found', 'no such pool')
@@ -57,6 +61,7 @@ export class RunnerPool extends DurableObject<RunnerPoolEnv> implements RunnerPo
       doorbells: new Doorbells(ctx),
       settings: parsed.settings,
       database: () => this.env.DB,
+      endRelay: sessionId => this.#endRelay(sessionId),
     }
     ctx.blockConcurrencyWhile(async () => {
       const { store, alarm } = this.#parts
@@ -123,7 +128,8 @@ export class RunnerPool extends DurableObject<RunnerPoolEnv> implements RunnerPo
   async getRun(runId: string): Promise<Result<Run>> {
     return this.#command(ctx => {
       const run = readRun(ctx, runId)
-      return run === null ? refused('not_found', 'no such run') : accepted(toRun(ctx.pool.poolId, run))
+      if (run === null) return refused('not_found', 'no such run')
+      return accepted(toRun(ctx.pool.poolId, run, streamOf(ctx, run)))
     })
   }
 
@@ -139,6 +145,21 @@ export class RunnerPool extends DurableObject<RunnerPoolEnv> implements RunnerPo
       const run = readRun(ctx, runId)
       return run === null ? refused('not_found', 'no such run') : accepted(explain(ctx, run))
     })
+  }
+
+  async watchableSession(runId: string): Promise<Result<{ session_id: string }>> {
+    return this.#command(ctx => {
+      const run = readRun(ctx, runId)
+      return run === null ? refused('not_found', 'no such run') : watchableSession(ctx, run)
+    })
+  }
+
+  async streamChanged(
+    runId: string,
+    sessionId: string,
+    report: StreamReport,
+  ): Promise<Result<{ live: boolean }>> {
+    return this.#command(ctx => streamChanged(ctx, runId, sessionId, report))
   }
 
   async previewRegistration(who: RegistrationIdentity): Promise<Result<'new' | 'repeat'>> {
@@ -168,6 +189,15 @@ export class RunnerPool extends DurableObject<RunnerPoolEnv> implements RunnerPo
 
   async rotateCredential(runnerId: string, credentialHash: string, nextHash: string): Promise<Result<null>> {
     return this.#command(ctx => runners.rotateCredential(ctx, runnerId, credentialHash, nextHash))
+  }
+
+  async sessionGrant(
+    runnerId: string,
+    credentialHash: string,
+    sessionId: string,
+    purpose: Purpose,
+  ): Promise<Result<SessionIdentity>> {
+    return this.#command(ctx => sessionGrant(ctx, runnerId, credentialHash, sessionId, purpose))
   }
 
   async deregister(runnerId: string, credentialHash: string): Promise<Result<null>> {
@@ -274,6 +304,16 @@ export class RunnerPool extends DurableObject<RunnerPoolEnv> implements RunnerPo
 
   #command<T>(decide: (ctx: PoolContext) => Result<T>): Result<T> {
     return this.#pool === null ? NOT_FOUND : this.#pool.command(decide)
+  }
+
+  /** Should the notice be lost: a relay that is in use asks again and again whether its session lives. */
+  #endRelay(sessionId: string): void {
+    const told = this.env.SESSION_RELAY.getByName(sessionId).sessionEnded()
+    this.ctx.waitUntil(
+      told.catch(error =>
+        logLine('warn', 'relay_not_told', { session_id: sessionId, reason: reasonOf(error) }),
+      ),
+    )
   }
 
   #open(load: () => PoolRecord | null): AwakePool | null {

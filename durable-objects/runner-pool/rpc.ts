@@ -3,6 +3,8 @@ import type { Result } from '../../protocol/errors.ts'
 import type { Placement, Resources, Run } from '../../protocol/run.ts'
 import type { Engine, Platform, SyncRequest, SyncResponse } from '../../protocol/runner-api.ts'
 import type { Labels } from '../../protocol/text.ts'
+import type { SessionIdentity, StreamReport } from '../session-relay/rpc.ts'
+import type { Purpose } from './core/session-grants.ts'
 
 /**
  * What the Worker may ask of a RunnerPool object. Answers are data; a pool that was never initialised
@@ -23,6 +25,10 @@ export interface RunnerPoolRpc {
   getRun(runId: string): Promise<Result<Run>>
   cancelRun(runId: string): Promise<Result<Run>>
   placement(runId: string): Promise<Result<Placement>>
+  /** The live session of the run, or `not_running`. */
+  watchableSession(runId: string): Promise<Result<{ session_id: string }>>
+  /** A relay's report of who is there; see `session-relay/`. */
+  streamChanged(runId: string, sessionId: string, report: StreamReport): Promise<Result<{ live: boolean }>>
 
   /**
    * What `register` would say now: `repeat` for the same token, name and boot id before the first sync
@@ -35,6 +41,13 @@ export interface RunnerPoolRpc {
   sync(runnerId: string, credentialHash: string, request: SyncRequest): Promise<Result<SyncResponse>>
   /** Stores the next credential; it takes over at its first use. A repeat replaces the pending one. */
   rotateCredential(runnerId: string, credentialHash: string, nextHash: string): Promise<Result<null>>
+  /** What this runner may do about the session, see `core/session-grants.ts`; `session_ended` when nothing. */
+  sessionGrant(
+    runnerId: string,
+    credentialHash: string,
+    sessionId: string,
+    purpose: Purpose,
+  ): Promise<Result<SessionIdentity>>
   deregister(runnerId: string, credentialHash: string): Promise<Result<null>>
 
   listRunners(limit: number, cursor: string | null): Promise<Result<Page<Runner>>>

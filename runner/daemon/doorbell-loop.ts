@@ -17,7 +17,7 @@ const REDIAL_CAP_MS = 30_000
 /** A socket that lasted this long was a good one: the next failure counts as the first. */
 const GOOD_SOCKET_MS = 60_000
 
-interface DoorbellParts {
+export interface DoorbellParts {
   readonly config: Pick<Config, 'CONTROL_PLANE_URL' | 'HTTPS_PROXY' | 'NO_PROXY'>
   readonly membership: Membership
   readonly log: Log

@@ -1,6 +1,7 @@
 import { SYNC_LEASE_LIMIT } from '../../protocol/limits.ts'
 import type { Command, Offer, SyncResponse } from '../../protocol/runner-api.ts'
-import type { Action, Draft, EndReason, Found, LedgerOptions, Observation } from './ledger-types.ts'
+import { StreamWishes } from '../relay/stream-wishes.ts'
+import type { Action, Draft, EndReason, Found, LedgerOptions, Notice, Observation } from './ledger-types.ts'
 import { missFromListing, observeSession, recognise } from './observe-session.ts'
 import { earlierAttemptLives, planSession } from './plan-session.ts'
 import {
@@ -42,6 +43,8 @@ export class SessionLedger {
   readonly #sessions = new Map<string, Session>()
   /** Session ids that must never be started, with the time they were fenced. */
   readonly #fenced = new Map<string, number>()
+  /** Kept up to date by whoever opens and closes the lines to the relay. */
+  readonly streams = new StreamWishes()
   #commands: readonly Command[] = []
   #inventory: Draft['inventory'] = 'unknown'
   #lastAppliedSentAtMs = Number.NEGATIVE_INFINITY
@@ -76,6 +79,7 @@ export class SessionLedger {
     if (reply.stale || sentAtMs < this.#lastAppliedSentAtMs) return
     this.#lastAppliedSentAtMs = sentAtMs
     this.#commands = reply.commands
+    this.streams.apply(reply.commands)
     for (const { session_id, verdict } of reply.leases) {
       const session = this.#sessions.get(session_id)
       if (session === undefined || session.isFormer) continue
@@ -134,9 +138,21 @@ export class SessionLedger {
     this.#expire(nowMs)
   }
 
+  /** Something about the session that is worth an event of its run. */
+  notice(id: string, notice: Notice): void {
+    this.#sessions.get(id)?.notices.add(notice)
+  }
+
   /** Sessions that hold a slot. */
   liveCount(): number {
     return [...this.#sessions.values()].filter(session => session.phase.at !== 'ended').length
+  }
+
+  /** Of this registration: nobody takes what a former one's sessions left. */
+  endedIds(): string[] {
+    return [...this.#sessions.values()]
+      .filter(({ phase, isFormer }) => phase.at === 'ended' && !isFormer)
+      .map(({ id }) => id)
   }
 
   runningIds(): string[] {
@@ -212,12 +228,12 @@ export class SessionLedger {
     this.#end(session, reason, message, nowMs, this.#options.stopGraceMs)
   }
 
-  /** A live view is joined by the relay's own part; where no session is left, both ends of it are done. */
+  /** Where no session is left, nothing of it is running and no line of it is open. */
   #effectHolds(command: Command): boolean {
     const session = this.#sessions.get(command.session_id)
     if (session === undefined) return this.#inventory === 'complete'
     if (session.phase.at === 'ended') return session.phase.container !== 'alive'
-    return command.type === 'close_stream'
+    return command.type !== 'stop_session' && this.streams.holds(command)
   }
 
   /** The first reason stands; a later one can only bring the SIGKILL forward. */

@@ -3,6 +3,7 @@ import type { ApiClient } from '../api/client.ts'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config.ts'
 import type { Log } from '../log.ts'
+import type { Policy } from '../policy.ts'
 import type { StateDirectory } from '../state/state-directory.ts'
 import { doorbellLoop } from './doorbell-loop.ts'
 import { type HealthState, measureHost } from './health.ts'
@@ -12,6 +13,7 @@ import { rotationLoop } from './rotation-loop.ts'
 import type { Membership } from './runner-identity.ts'
 import type { SessionKeeper } from './session-keeper.ts'
 import type { StopSignals } from './shutdown.ts'
+import { StreamLoop } from './stream-loop.ts'
 import { supervise } from './supervisor.ts'
 import { SyncLoop } from './sync-loop.ts'
 
@@ -24,6 +26,7 @@ interface ProcessFacts {
 
 interface MemberParts {
   readonly config: Config
+  readonly policy: Policy
   readonly state: StateDirectory
   readonly clock: Clock
   readonly log: Log
@@ -42,7 +45,19 @@ export async function runMember(parts: MemberParts, outer: AbortSignal): Promise
   const { api, clock, config, keeper, log, membership, signals } = parts
   const { ledger, sessions } = keeper
   const sync = syncLoopOf(parts)
-  keeper.join(membership.identity.runnerId, () => sync.noticeChange())
+  const streams = new StreamLoop({
+    config,
+    policy: parts.policy,
+    state: parts.state,
+    membership,
+    ledger,
+    log,
+    onChange: () => sync.noticeChange(),
+  })
+  keeper.join(api, membership, () => {
+    streams.wake()
+    sync.noticeChange()
+  })
   const stop = new AbortController()
   const silence = new AbortController()
   let joinAgain = false
@@ -75,6 +90,7 @@ export async function runMember(parts: MemberParts, outer: AbortSignal): Promise
       signal => doorbellLoop({ config, membership, log, onRing: () => sync.ring() }, whileHeard(signal)),
       signal => rotationLoop(api, membership, log, whileHeard(signal)),
       leaving,
+      signal => streams.run(signal),
     ],
     AbortSignal.any([stop.signal, outer]),
   )

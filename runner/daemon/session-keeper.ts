@@ -1,9 +1,11 @@
+import type { ApiClient } from '../api/client.ts'
 import type { Clock } from '../clock.ts'
 import { sleep } from '../clock.ts'
 import type { Config } from '../config.ts'
 import type { Log } from '../log.ts'
 import type { Policy } from '../policy.ts'
 import type { StateDirectory, StoredCredential } from '../state/state-directory.ts'
+import { Collecting } from './collecting.ts'
 import { diskLoop } from './disk-loop.ts'
 import type { ExecutorSetup } from './engine-setup.ts'
 import type { HealthState } from './health.ts'
@@ -11,7 +13,7 @@ import { inventoryLoop } from './inventory-loop.ts'
 import { Latch } from './latch.ts'
 import { SessionLedger } from './ledger.ts'
 import type { JournalEntry, LastSync, Observation } from './ledger-types.ts'
-import { installationId } from './runner-identity.ts'
+import { installationId, type Membership } from './runner-identity.ts'
 import { SessionLoop } from './session-loop.ts'
 import { supervise } from './supervisor.ts'
 
@@ -47,6 +49,7 @@ export class SessionKeeper {
   readonly #loops: readonly ((signal: AbortSignal) => Promise<void>)[]
   readonly #looked = new Latch()
   readonly #clock: Clock
+  readonly #collecting: Collecting
   #runnerId = ''
   #onChange: () => void = () => undefined
 
@@ -67,7 +70,16 @@ export class SessionKeeper {
     const doubt = new Latch()
     const onChange = () => this.#onChange()
     const onDoubt = () => doubt.raise()
-    const sessions = new SessionLoop({ ledger, executor, state, clock, log, onChange, onDoubt })
+    const collecting = new Collecting({
+      executor,
+      state,
+      config,
+      clock,
+      log,
+      onTruncated: id => ledger.notice(id, 'log_truncated'),
+      onChange: () => sessions.wake(),
+    })
+    const sessions = new SessionLoop({ ledger, executor, state, collecting, clock, log, onChange, onDoubt })
     const observe = (seen: Observation) => {
       if (seen.type === 'listing') health.set('engine', null)
       if (seen.type === 'listing_failed') health.set('engine', 'the sessions on this host cannot be listed')
@@ -86,16 +98,19 @@ export class SessionKeeper {
     this.lastSync = lastSync
     this.ledger = ledger
     this.sessions = sessions
+    this.#collecting = collecting
     this.#loops = [
       signal => sessions.run(signal),
       signal => inventoryLoop({ executor, clock, log, doubt, observe }, signal),
       signal => diskLoop(disk, signal),
+      signal => collecting.run(signal),
     ]
   }
 
   /** @param onChange called when something that a sync would say may have changed */
-  join(runnerId: string, onChange: () => void): void {
-    this.#runnerId = runnerId
+  join(api: ApiClient, membership: Membership, onChange: () => void): void {
+    this.#runnerId = membership.identity.runnerId
+    this.#collecting.join(api, membership)
     this.#onChange = onChange
     this.ledger.join(this.#clock.now())
     this.sessions.wake()

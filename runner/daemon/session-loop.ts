@@ -3,6 +3,7 @@ import type { Clock } from '../clock.ts'
 import type { Executor } from '../executors/executor.ts'
 import { type Log, reasonOf } from '../log.ts'
 import type { StateDirectory } from '../state/state-directory.ts'
+import type { Collecting } from './collecting.ts'
 import { Latch } from './latch.ts'
 import type { SessionLedger } from './ledger.ts'
 import type { Action, JournalEntry, Observation } from './ledger-types.ts'
@@ -30,6 +31,7 @@ export interface SessionLoopParts {
   readonly ledger: SessionLedger
   readonly executor: Executor
   readonly state: Pick<StateDirectory, 'journal' | 'removeSessionFolder'>
+  readonly collecting: Pick<Collecting, 'watch' | 'ended' | 'isSpooled' | 'isDone' | 'forget'>
   readonly clock: Clock
   readonly log: Log
   /** Something that a sync would say may have changed. */
@@ -110,6 +112,7 @@ export class SessionLoop {
 
   #pump(): void {
     const { ledger, clock, onDoubt } = this.#parts
+    this.#collect()
     const actions = ledger.plan(clock.now())
     const wanted = new Set(actions.filter(one => one.type === 'prepare').map(one => one.session_id))
     for (const call of this.#calls.values()) {
@@ -131,6 +134,15 @@ export class SessionLoop {
     for (const id of ledger.runningIds()) this.#watch(id)
     for (const id of this.#signalled.keys())
       if (ledger.session(id)?.phase.at === 'ended') this.#signalled.delete(id)
+  }
+
+  #collect(): void {
+    const { ledger, collecting } = this.#parts
+    for (const id of ledger.runningIds()) collecting.watch(id)
+    for (const id of ledger.endedIds()) {
+      collecting.watch(id)
+      collecting.ended(id)
+    }
   }
 
   #journal(entry: JournalEntry): void {
@@ -156,6 +168,7 @@ export class SessionLoop {
     const key = `${type} ${session_id}`
     if (this.#calls.has(session_id) || this.#mustWait(key) || this.#isRepeatedSignal(action)) return
     if (type === 'erase' && this.#isWrittenTo(session_id)) return
+    if (!this.#mayGo(action)) return
     const abort = new AbortController()
     const call = { session_id, type, beganMs: this.#parts.clock.now(), abort }
     this.#calls.set(session_id, call)
@@ -168,6 +181,13 @@ export class SessionLoop {
       if (this.#calls.get(session_id) === call) this.#calls.delete(session_id)
       this.#changed.raise()
     })
+  }
+
+  /** What a session leaves is taken out of its container before that goes, and brought before its folder goes. */
+  #mayGo({ type, session_id }: EngineAction): boolean {
+    const { collecting } = this.#parts
+    if (type === 'remove') return collecting.isSpooled(session_id)
+    return type !== 'erase' || collecting.isDone(session_id)
   }
 
   #giveUp(call: Call): void {
@@ -220,8 +240,9 @@ export class SessionLoop {
   }
 
   async #erase(session_id: string): Promise<Observation> {
-    const { state } = this.#parts
+    const { state, collecting } = this.#parts
     await state.removeSessionFolder(session_id)
+    await collecting.forget(session_id)
     await state.journal.erase(session_id)
     for (const key of this.#retries.keys()) if (key.endsWith(session_id)) this.#retries.delete(key)
     return { type: 'erased', session_id }

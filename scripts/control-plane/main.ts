@@ -1,5 +1,6 @@
 import { mkdirSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { buildDashboard } from '../build/dashboard.ts'
 import { type Front, listen } from './front.ts'
 import { type ControlPlaneOptions, parseOptions, USAGE } from './options.ts'
 import { type Runtime, startRuntime } from './runtime.ts'
@@ -37,8 +38,15 @@ async function run(options: ControlPlaneOptions): Promise<void> {
   process.on('SIGTERM', stop)
   process.on('SIGHUP', stop)
   try {
-    const script = await workerBundle(ROOT)
-    runtime = await startRuntime({ root: ROOT, script, stateDir: options.stateDir, vars: options.vars, log })
+    const [script, assets] = [await workerBundle(ROOT), await buildDashboard(ROOT)]
+    runtime = await startRuntime({
+      root: ROOT,
+      script,
+      assets,
+      stateDir: options.stateDir,
+      vars: options.vars,
+      log,
+    })
   } catch (error) {
     if (stopping) return
     return fail(`could not start: ${error instanceof Error ? error.message : String(error)}`)

@@ -32,6 +32,8 @@ const RATE_LIMIT_PERIOD_SECONDS = 60
 export interface RuntimeOptions {
   readonly root: string
   readonly script: string
+  /** The built dashboard's folder. */
+  readonly assets: string
   readonly stateDir: string
   readonly vars: Readonly<Record<string, string>>
   readonly log: (level: string, message: string) => void
@@ -82,6 +84,7 @@ export async function startRuntime(options: RuntimeOptions): Promise<Runtime> {
 function workerOptions({
   root,
   script,
+  assets,
   vars,
 }: RuntimeOptions): ConstructorParameters<typeof Miniflare>[0]['workers'][number] {
   const limit = (namespace: string, perMinute: number) =>
@@ -102,10 +105,25 @@ function workerOptions({
         ),
         DB: { type: 'd1', id: 'certyn' },
         RUNNER_POOL: { type: 'durable-object', worker: WORKER.name, exportName: 'RunnerPool' },
+        SESSION_RELAY: { type: 'durable-object', worker: WORKER.name, exportName: 'SessionRelay' },
+        SESSION_FILES: { type: 'durable-object', worker: WORKER.name, exportName: 'SessionFiles' },
+        BLOBS: { type: 'r2', name: 'certyn' },
+        ASSETS: { type: 'assets' },
         LIMIT_UNAUTHENTICATED: limit('1001', WORKER.limits.LIMIT_UNAUTHENTICATED),
         LIMIT_KEY: limit('1002', WORKER.limits.LIMIT_KEY),
       },
-      exports: { RunnerPool: { type: 'durable-object', storage: 'sqlite' } },
+      assets: {
+        directory: assets,
+        hasUserWorker: true,
+        runWorkerFirst: true,
+        htmlHandling: 'none',
+        notFoundHandling: 'none',
+      },
+      exports: {
+        RunnerPool: { type: 'durable-object', storage: 'sqlite' },
+        SessionRelay: { type: 'durable-object', storage: 'sqlite' },
+        SessionFiles: { type: 'durable-object', storage: 'sqlite' },
+      },
     },
     // Straight to the Worker: miniflare's own entry adds development pages, traces in errors and recompression.
     dev: { rootPath: root, unsafeDirectSockets: [{ host: '127.0.0.1', port: 0 }] },

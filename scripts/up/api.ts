@@ -5,6 +5,8 @@ import { Problem } from '../../protocol/errors.ts'
 export interface Api {
   get<T>(path: string, answer: z.ZodType<T>): Promise<T>
   post<T>(path: string, body: unknown, answer: z.ZodType<T>): Promise<T>
+  /** For answers that are not JSON; whatever they are. */
+  fetch(path: string): Promise<Response>
 }
 
 export class ApiError extends Error {
@@ -41,6 +43,7 @@ export function apiClient(origin: string, credential: string): Api {
   return {
     get: (path, answer) => call('GET', path, undefined, answer),
     post: (path, body, answer) => call('POST', path, body, answer),
+    fetch: path => fetch(`${origin}/api/v1${path}`, { headers: { authorization: `Bearer ${credential}` } }),
   }
 }
 

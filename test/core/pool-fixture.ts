@@ -16,6 +16,7 @@ export const RULES: Rules = {
   offerTtlMs: 20_000,
   handoverMs: 300_000,
   syncIdleMs: 5_000,
+  uploadWindowMs: 900_000,
 }
 
 /** A pool whose clock the test holds. */
@@ -46,11 +47,13 @@ export class TestPool {
       memos: this.memos,
       doorbells,
       offersAllowed: this.offersAllowed,
+      relayAllowed: true,
       mintId: kind => `${kind}_${++this.#ids}`,
       effects: {
         wakeAt: null,
         leaseDueAt: null,
         ring: new Set(),
+        streamsEnded: new Set(),
         hangUp: new Set(),
         joined: new Set(),
         workWaits: false,

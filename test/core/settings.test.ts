@@ -19,6 +19,11 @@ describe('settings', () => {
       SelfHosted__OfferTtlSeconds: 20,
       SelfHosted__HandoverSeconds: 300,
       SelfHosted__SyncIdleSeconds: 5,
+      SelfHosted__UploadWindowSeconds: 900,
+      SelfHosted__RelayConnectTimeoutSeconds: 15,
+      SelfHosted__MaxViewers: 100,
+      SelfHosted__LogCapBytes: 268_435_456,
+      SelfHosted__ArtifactRetentionDays: 30,
       SelfHosted__HistoryRetentionDays: 90,
       RateLimits__Enabled: true,
     })
@@ -34,6 +39,9 @@ describe('settings', () => {
     ['Features__SelfHostedRunnersEnabled', 'yes'],
     ['SelfHosted__EnabledTenants', 'acme,Acme Corp'],
     ['SelfHosted__HistoryRetentionDays', '0'],
+    ['SelfHosted__RelayConnectTimeoutSeconds', '121'],
+    ['SelfHosted__MaxViewers', '0'],
+    ['SelfHosted__LogCapBytes', '1e9'],
     ['Docker__DefaultImage', 'not an image'],
     ['OPERATOR_KEY', 'short'],
   ])('%s=%s is refused by name, without the value', (name, value) => {

@@ -15,7 +15,15 @@ import { STOP_LIMIT_MS, supervise } from '../../runner/daemon/supervisor.ts'
 import { SyncLoop, type SyncLoopParts } from '../../runner/daemon/sync-loop.ts'
 import type { Executor } from '../../runner/executors/executor.ts'
 import { SettingsError } from '../../runner/settings-error.ts'
-import { anEntry, anOffer, aReply, aVerdict, INSTALLATION, sessionId } from './support/factories.ts'
+import {
+  anEntry,
+  anOffer,
+  aReply,
+  aVerdict,
+  INSTALLATION,
+  NOTHING_TO_COLLECT,
+  sessionId,
+} from './support/factories.ts'
 import { removeDirectory, temporaryDirectory, until } from './support/runner-process.ts'
 
 /** Single loops of the daemon, with whatever is around them played by the test. */
@@ -278,6 +286,7 @@ function sessionLoop(ledger: SessionLedger, executor: object, removeSessionFolde
     ledger,
     executor,
     state: { journal: { write: async () => undefined, erase: async () => undefined }, removeSessionFolder },
+    collecting: NOTHING_TO_COLLECT,
     clock,
     log: aLog(),
     onChange: () => undefined,

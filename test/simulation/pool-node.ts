@@ -157,11 +157,13 @@ export class PoolNode {
       memos: this.#memos,
       doorbells: silent,
       offersAllowed: true,
+      relayAllowed: true,
       mintId: kind => `${kind === 'session' ? 'ses' : 'cmd'}_${String(++this.#ids).padStart(26, '0')}`,
       effects: {
         wakeAt: null,
         leaseDueAt: null,
         ring: new Set(),
+        streamsEnded: new Set(),
         hangUp: new Set(),
         joined: new Set(),
         workWaits: false,

@@ -37,6 +37,7 @@ function rulesFor(random: Random): Rules {
     offerTtlMs: 20_000,
     handoverMs: 120_000,
     syncIdleMs: random.pick([1_000, 5_000]),
+    uploadWindowMs: 900_000,
   }
 }
 

@@ -9,10 +9,15 @@ import { makeKey, makePool, makeRunner, makeTenant, ok } from './world.ts'
 
 async function ask(route: Route, world: World, key: string | undefined, ids = world.ids) {
   const row = MATRIX[nameOf(route)]
-  return await call(route.method.toUpperCase(), fill(route, ids), {
+  return await call(route.method.toUpperCase(), fill(route, ids) + (row?.query ?? ''), {
     key,
     body: row?.body?.(world),
-    headers: row?.upgrade ? { upgrade: 'websocket' } : {},
+    ...(row?.rawBody && { rawBody: row.rawBody }),
+    headers: {
+      ...(row?.rawBody && { 'content-length': String(row.rawBody.length) }),
+      ...(row?.upgrade && { upgrade: 'websocket' }),
+      ...(await row?.headers?.(world)),
+    },
   })
 }
 

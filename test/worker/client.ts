@@ -42,7 +42,7 @@ export async function call(method: string, path: string, ask: Ask = {}): Promise
   }
 }
 
-async function fetchRaw(method: string, path: string, ask: Ask): Promise<Response> {
+export async function fetchRaw(method: string, path: string, ask: Ask): Promise<Response> {
   const headers = new Headers({ 'cf-connecting-ip': '192.0.2.7', ...ask.headers })
   if (ask.key !== undefined) headers.set('authorization', `Bearer ${ask.key}`)
   if (ask.body !== undefined && !headers.has('content-type')) headers.set('content-type', 'application/json')

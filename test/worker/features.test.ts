@@ -3,6 +3,7 @@ import { ROUTES } from '../../worker/routes/all.ts'
 import { call, outcome } from './client.ts'
 import {
   makeEnvironment,
+  makeLink,
   makePool,
   makeRun,
   makeRunner,
@@ -10,6 +11,7 @@ import {
   ok,
   sync,
   type TestTenant,
+  takeOffer,
 } from './world.ts'
 
 const OFF = { Features__SelfHostedRunnersEnabled: 'false' }
@@ -26,7 +28,8 @@ beforeAll(async () => {
 describe('with self-hosted runners off', () => {
   const changing = ROUTES.filter(
     route =>
-      route.method !== 'get' && /^\/api\/v1\/(pools(?!.*\/runners)|environments|runs)/.test(route.path),
+      route.method !== 'get' &&
+      /^\/api\/v1\/(pools(?!.*\/runners)|environments|runs(?!.*(tickets|links)))/.test(route.path),
   )
 
   it.each(changing.map(route => [route.method, route.path]))(
@@ -56,6 +59,37 @@ describe('with self-hosted runners off', () => {
     const path = `/api/v1/pools/${poolId}/runners/${runner.id}`
     ok(await call('POST', `${path}/drain`, { key: tenant.keys.admin, env: OFF }))
     ok(await call('DELETE', path, { key: tenant.keys.admin, env: OFF }))
+  })
+})
+
+describe('with the relay off', () => {
+  const RELAY_OFF = { Features__SelfHostedRelayEnabled: 'false' }
+  const watching = ROUTES.filter(
+    route => route.method === 'post' && /(viewer-tickets|\/live-links)$/.test(route.path),
+  )
+
+  it.each(watching.map(route => [route.path]))(
+    'POST %s is 403 before ids or bodies are looked at',
+    async path => {
+      const answer = await call('POST', path.replaceAll(/\{[^}]+\}/g, 'x'), {
+        key: tenant.keys.admin,
+        rawBody: '{',
+        env: RELAY_OFF,
+      })
+      expect(outcome(answer)).toBe('feature_disabled')
+    },
+  )
+
+  it('a link that was made before is not exchanged', async () => {
+    const runner = await makeRunner(tenant, poolId, 'watched')
+    const runId = await makeRun(tenant, environmentId)
+    await takeOffer(runner)
+    const { secret } = await makeLink(tenant, runId)
+    const body = { run_id: runId, link: secret }
+    expect(outcome(await call('POST', '/api/v1/live-links/exchange', { body, env: RELAY_OFF }))).toBe(
+      'feature_disabled',
+    )
+    expect(outcome(await call('POST', '/api/v1/live-links/exchange', { body }))).toBe(201)
   })
 })
 

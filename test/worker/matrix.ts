@@ -3,7 +3,9 @@ import type { Route } from '../../worker/http/route.ts'
 import { mintId } from '../../worker/ids.ts'
 import { call, OPERATOR_KEY } from './client.ts'
 import {
+  makeArtifact,
   makeEnvironment,
+  makeLink,
   makePool,
   makeRun,
   makeRunner,
@@ -14,6 +16,7 @@ import {
   syncBody,
   type TestRunner,
   type TestTenant,
+  takeOffer,
 } from './world.ts'
 
 /**
@@ -24,7 +27,13 @@ export interface Row {
   readonly who: Who
   readonly body?: (world: World) => unknown
   readonly upgrade?: true
+  /** Sent as it is, in place of `body`. */
+  readonly rawBody?: Uint8Array
+  readonly query?: string
+  readonly headers?: (world: World) => Promise<Record<string, string>>
 }
+
+const ARTIFACT = new TextEncoder().encode('left behind')
 
 const RUNNER = '/runner/v1/pools/{pool_id}/runners/{runner_id}'
 export const MATRIX: Record<string, Row> = {
@@ -67,6 +76,22 @@ export const MATRIX: Record<string, Row> = {
   'post /api/v1/runs/{run_id}/cancel': { who: 'member' },
   'get /api/v1/runs/{run_id}/events': { who: 'viewer' },
   'get /api/v1/runs/{run_id}/placement': { who: 'viewer' },
+  'post /api/v1/runs/{run_id}/viewer-tickets': { who: 'viewer', body: () => ({ mode: 'view' }) },
+  'get /api/v1/runs/{run_id}/stream': { who: 'public', upgrade: true, headers: streamHeaders },
+  'post /api/v1/runs/{run_id}/live-links': {
+    who: 'member',
+    body: () => ({ mode: 'view', expires_in_seconds: 60, max_viewers: 1 }),
+  },
+  'get /api/v1/runs/{run_id}/live-links': { who: 'member' },
+  'get /api/v1/live-links': { who: 'member' },
+  'delete /api/v1/live-links/{link_id}': { who: 'member' },
+  'post /api/v1/live-links/exchange': {
+    who: 'public',
+    body: ({ ids, link }) => ({ run_id: ids.run_id, link }),
+  },
+  'get /api/v1/runs/{run_id}/logs': { who: 'viewer' },
+  'get /api/v1/runs/{run_id}/artifacts': { who: 'viewer' },
+  'get /api/v1/runs/{run_id}/artifacts/{name}': { who: 'viewer' },
   'get /api/v1/audit-events': { who: 'admin' },
   'post /runner/v1/register': {
     who: 'public',
@@ -76,6 +101,23 @@ export const MATRIX: Record<string, Row> = {
   [`post ${RUNNER}/credential`]: { who: 'runner' },
   [`post ${RUNNER}/deregister`]: { who: 'runner' },
   [`get ${RUNNER}/doorbell`]: { who: 'runner', upgrade: true },
+  [`get ${RUNNER}/sessions/{session_id}/relay`]: { who: 'runner', upgrade: true },
+  [`post ${RUNNER}/sessions/{session_id}/logs`]: {
+    who: 'runner',
+    rawBody: new Uint8Array(),
+    query: '?offset=0',
+  },
+  [`post ${RUNNER}/sessions/{session_id}/artifacts`]: {
+    who: 'runner',
+    body: () => ({ name: 'b.txt', size: 0, sha256: '0'.repeat(64) }),
+  },
+  [`put ${RUNNER}/sessions/{session_id}/artifacts/{upload_id}/parts/{part}`]: {
+    who: 'runner',
+    rawBody: ARTIFACT,
+  },
+  [`post ${RUNNER}/sessions/{session_id}/artifacts/{upload_id}/complete`]: { who: 'runner' },
+  'get /live/{run_id}': { who: 'public' },
+  'get /assets/{name}': { who: 'public' },
   'get /healthz': { who: 'public' },
   'get /openapi.json': { who: 'public' },
   'get /docs': { who: 'public' },
@@ -86,7 +128,15 @@ export interface World {
   readonly poolId: string
   readonly runner: TestRunner
   readonly token: string
+  readonly link: string
   readonly ids: Readonly<Record<string, string>>
+}
+
+async function streamHeaders({ tenant, ids }: World): Promise<Record<string, string>> {
+  const body = { mode: 'view' }
+  const path = `/api/v1/runs/${ids.run_id}/viewer-tickets`
+  const { ticket } = ok(await call('POST', path, { key: tenant.keys.viewer, body })).body
+  return { 'sec-websocket-protocol': `certyn.stream.v1, certyn.ticket.${ticket}` }
 }
 
 export const nameOf = (route: Route) => `${route.method} ${route.path}`
@@ -99,6 +149,9 @@ export async function makeWorld(route: Route): Promise<World> {
   const token = await makeToken(tenant, poolId)
   const { key } = ok(await call('GET', '/api/v1/me', { key: tenant.keys.viewer })).body
   const runId = await makeRun(tenant, environmentId)
+  const sessionId = await takeOffer(runner)
+  const link = await makeLink(tenant, runId)
+  const uploadId = await makeArtifact(runner, sessionId, 'a.txt', ARTIFACT)
   // Only an empty pool that nothing uses can be deleted.
   const bare = nameOf(route) === 'delete /api/v1/pools/{pool_id}' ? await makePool(tenant) : poolId
   const ids = {
@@ -109,8 +162,13 @@ export async function makeWorld(route: Route): Promise<World> {
     runner_id: runner.id,
     environment_id: environmentId,
     run_id: runId,
+    session_id: sessionId,
+    link_id: link.id,
+    upload_id: uploadId,
+    part: '1',
+    name: 'a.txt',
   }
-  return { tenant, poolId, runner, token: token.secret, ids }
+  return { tenant, poolId, runner, token: token.secret, link: link.secret, ids }
 }
 
 export function fill(route: Route, ids: Readonly<Record<string, string>>): string {
@@ -132,6 +190,11 @@ export function absentIds(): Record<string, string> {
     runner_id: mintId('runner'),
     environment_id: mintId('environment'),
     run_id: mintId('run'),
+    session_id: mintId('session'),
+    link_id: mintId('liveLink'),
+    upload_id: '0'.repeat(32),
+    part: '2',
+    name: 'no such file',
   }
 }
 

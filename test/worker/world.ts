@@ -125,6 +125,40 @@ export async function sync(
   return await call('POST', runnerPath(runner, 'sync'), { key: runner.credential, body, env })
 }
 
+/** Takes the one run that waits. @returns its session, which runs */
+export async function takeOffer(runner: TestRunner): Promise<string> {
+  const { session_id } = ok(await sync(runner, 1)).body.offers[0]
+  ok(await sync(runner, 2, { leases: [{ session_id, state: 'running' }] }))
+  return session_id
+}
+
+/** Brings an artifact of one part. @returns the upload's id */
+export async function makeArtifact(
+  runner: TestRunner,
+  sessionId: string,
+  name: string,
+  bytes: Uint8Array,
+): Promise<string> {
+  const path = runnerPath(runner, `sessions/${sessionId}/artifacts`)
+  const key = runner.credential
+  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes))
+  const sha256 = Array.from(digest, byte => byte.toString(16).padStart(2, '0')).join('')
+  const body = { name, size: bytes.length, sha256 }
+  const { upload_id } = ok(await call('POST', path, { key, body })).body
+  const headers = { 'content-length': String(bytes.length) }
+  ok(await call('PUT', `${path}/${upload_id}/parts/1`, { key, rawBody: bytes, headers }))
+  ok(await call('POST', `${path}/${upload_id}/complete`, { key }))
+  return upload_id
+}
+
+export async function makeLink(tenant: TestTenant, runId: string): Promise<{ id: string; secret: string }> {
+  const body = { mode: 'view', expires_in_seconds: 600, max_viewers: 10 }
+  const made = ok(
+    await call('POST', `/api/v1/runs/${runId}/live-links`, { key: tenant.keys.member, body }),
+  ).body
+  return { id: made.id, secret: String(made.url).split('#')[1] ?? '' }
+}
+
 export function ok(answer: Answer): Answer {
   expect(answer.status, answer.text).toBeLessThan(300)
   return answer

@@ -27,6 +27,10 @@ const CALLS: Record<
   getRun: rpc => rpc.getRun('run_1'),
   cancelRun: rpc => rpc.cancelRun('run_1'),
   placement: rpc => rpc.placement('run_1'),
+  watchableSession: rpc => rpc.watchableSession('run_1'),
+  streamChanged: rpc =>
+    rpc.streamChanged('run_1', 'ses_1', { viewers: 1, publisher: false, state: 'connecting' }),
+  sessionGrant: rpc => rpc.sessionGrant('rnr_1', hashOf('one'), 'ses_1', 'publish'),
   previewRegistration: rpc => rpc.previewRegistration(newRegistration()),
   register: rpc => rpc.register(newRegistration()),
   authenticateRunner: rpc => rpc.authenticateRunner('rnr_1', hashOf('one')),

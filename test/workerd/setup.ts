@@ -7,6 +7,9 @@ declare global {
     interface Env {
       DB: D1Database
       RUNNER_POOL: DurableObjectNamespace
+      SESSION_RELAY: DurableObjectNamespace
+      SESSION_FILES: DurableObjectNamespace
+      BLOBS: R2Bucket
       MIGRATIONS: D1Migration[]
     }
   }

@@ -11,11 +11,17 @@ export default defineConfig({
         compatibilityDate: '2026-11-01',
         compatibilityFlags: ['nodejs_compat'],
         d1Databases: { DB: 'directory' },
-        durableObjects: { RUNNER_POOL: { className: 'RunnerPool', useSQLite: true } },
+        durableObjects: {
+          RUNNER_POOL: { className: 'RunnerPool', useSQLite: true },
+          SESSION_RELAY: { className: 'SessionRelay', useSQLite: true },
+          SESSION_FILES: { className: 'SessionFiles', useSQLite: true },
+        },
+        r2Buckets: { BLOBS: 'blobs' },
         bindings: {
           MIGRATIONS: await readD1Migrations(`${root}migrations`),
           OPERATOR_KEY: 'operator-key-of-the-tests',
           Features__SelfHostedRunnersEnabled: 'true',
+          Features__SelfHostedRelayEnabled: 'true',
         },
       },
     })),

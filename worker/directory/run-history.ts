@@ -44,6 +44,12 @@ export async function findRunPlace(
   return { poolId: row.poolId, run: row.version === ANNOUNCED ? null : runOf(row.document) }
 }
 
+/** Without a tenant: the run's id is all that a ticket or a link comes with, and neither says more than they do. */
+export async function findPoolOfRun(directory: Directory, runId: string): Promise<string | null> {
+  const [row] = await directory.select({ poolId: runs.poolId }).from(runs).where(eq(runs.id, runId)).limit(1)
+  return row?.poolId ?? null
+}
+
 export async function findRun(directory: Directory, tenantId: string, runId: string): Promise<Run | null> {
   return (await findRunPlace(directory, tenantId, runId))?.run ?? null
 }

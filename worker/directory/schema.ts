@@ -127,3 +127,41 @@ export const auditEvents = sqliteTable(
   },
   table => [index('audit_events_by_tenant').on(table.tenantId, table.id)],
 )
+
+/** Leave to watch one run, for whoever has the link. */
+export const liveLinks = sqliteTable(
+  'live_links',
+  {
+    id: text('id').primaryKey(),
+    tenantId: text('tenant_id').notNull(),
+    runId: text('run_id').notNull(),
+    mode: text('mode', { enum: ['view', 'control'] }).notNull(),
+    hash: text('hash').notNull().unique(),
+    hint: text('hint').notNull(),
+    maxViewers: integer('max_viewers').notNull(),
+    createdBy: text('created_by').notNull(),
+    createdAt: integer('created_at').notNull(),
+    expiresAt: integer('expires_at').notNull(),
+    lastUsedAt: integer('last_used_at'),
+    revokedAt: integer('revoked_at'),
+  },
+  table => [
+    index('live_links_by_tenant').on(table.tenantId, table.id),
+    index('live_links_by_run').on(table.tenantId, table.runId, table.id),
+  ],
+)
+
+/** Which sessions' relays a key or a link has opened. */
+export const streamAdmissions = sqliteTable(
+  'stream_admissions',
+  {
+    tenantId: text('tenant_id').notNull(),
+    source: text('source').notNull(),
+    sessionId: text('session_id').notNull(),
+    at: integer('at').notNull(),
+  },
+  table => [
+    primaryKey({ columns: [table.tenantId, table.source, table.sessionId] }),
+    index('stream_admissions_by_age').on(table.at),
+  ],
+)

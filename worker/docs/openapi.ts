@@ -50,6 +50,7 @@ const TAGS: Record<Tag, string> = {
   Pools: 'Runner pools, their registration tokens and their runners.',
   Environments: 'Where runs go.',
   Runs: 'What is to be run, and what became of it.',
+  'Live view': 'Watching a run while it goes on.',
   Audit: 'Who did what.',
   Runner: 'What a runner daemon says; its protocol has a version of its own.',
   Service: 'The control plane itself.',

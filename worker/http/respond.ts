@@ -33,6 +33,7 @@ export function problemResponse(
     detail: refusal.code === 'not_found' ? NOT_FOUND_DETAIL : refusal.detail,
     request_id: requestId,
     ...(errors === undefined ? {} : { errors: [...errors] }),
+    ...(refusal.length === undefined ? {} : { length: refusal.length }),
   }
   const retryAfter = RETRY_AFTER_SECONDS[refusal.code]
   return Response.json(problem, {

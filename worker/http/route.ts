@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { runnersEnabled } from '../../durable-objects/settings.ts'
+import { relayEnabled, runnersEnabled } from '../../durable-objects/settings.ts'
 import type { ErrorCode, Result } from '../../protocol/errors.ts'
 import { refused } from '../../protocol/errors.ts'
 import type { Caller, Who } from '../auth/callers.ts'
@@ -31,6 +31,8 @@ export interface RouteSpec<
   readonly guard: Guard<C>
   /** Creates or changes pools, tokens, environments or runs, and so needs the tenant's feature flag. */
   readonly needsFeature?: boolean
+  /** Lets somebody watch a run, and so needs the tenant's relay flag. */
+  readonly needsRelay?: boolean
   /** Failing to parse means the path names nothing. */
   readonly params?: Params
   readonly query?: Query
@@ -51,8 +53,8 @@ export interface RouteSpec<
   ) => Promise<Result<Reply<z.input<Answer>>>>
 }
 
-export type Method = 'get' | 'post' | 'patch' | 'delete'
-export type Tag = 'Tenants' | 'Pools' | 'Environments' | 'Runs' | 'Audit' | 'Runner' | 'Service'
+export type Method = 'get' | 'post' | 'put' | 'patch' | 'delete'
+export type Tag = 'Tenants' | 'Pools' | 'Environments' | 'Runs' | 'Live view' | 'Audit' | 'Runner' | 'Service'
 
 /** Which calls of a route count against the caller's address. */
 export type AddressLimit = 'every_call' | 'failures' | 'refused_credentials' | 'nothing'
@@ -117,7 +119,7 @@ export function defineRoute<
       const admitted = await spec.guard.admit(edge)
       if (!admitted.ok) return admitted
       const call: Call<C> = { ...edge, caller: admitted.value }
-      const allowed = await mayProceed(call, spec.needsFeature ?? false)
+      const allowed = await mayProceed(call, spec)
       if (!allowed.ok) return allowed
 
       const params = parseWith<z.ZodType>(spec.params ?? NoInput, pathParams)
@@ -139,13 +141,19 @@ export function defineRoute<
   }
 }
 
-async function mayProceed(call: Call<Caller>, needsFeature: boolean): Promise<Result<null>> {
+async function mayProceed(
+  call: Call<Caller>,
+  { needsFeature, needsRelay }: { readonly needsFeature?: boolean; readonly needsRelay?: boolean },
+): Promise<Result<null>> {
   const limited = await keyLimit(call)
   if (!limited.ok) return limited
-  if (needsFeature && call.caller.kind === 'key') {
-    if (!runnersEnabled(call.settings, call.caller.tenant.slug)) {
-      return refused('feature_disabled', 'Self-hosted runners are off for this tenant.')
-    }
+  if (call.caller.kind !== 'key') return { ok: true, value: null }
+  const { slug } = call.caller.tenant
+  if (needsFeature && !runnersEnabled(call.settings, slug)) {
+    return refused('feature_disabled', 'Self-hosted runners are off for this tenant.')
+  }
+  if (needsRelay && !relayEnabled(call.settings, slug)) {
+    return refused('feature_disabled', 'Live view is off for this tenant.')
   }
   return { ok: true, value: null }
 }

@@ -10,6 +10,7 @@ import { noteChange } from '../edge.ts'
 import { idPageQuery, pageById } from '../http/paging.ts'
 import { created, done, NO_CONTENT } from '../http/reply.ts'
 import { defineRoute } from '../http/route.ts'
+import { revokeSource } from '../live/revoke-source.ts'
 
 /** Who am I, and who else may call for this tenant. */
 export const apiKeyRoutes = [
@@ -74,6 +75,7 @@ export const apiKeyRoutes = [
         return refused('not_found', 'no such key')
       }
       noteChange(call, 'api_key.revoked', key_id)
+      await revokeSource(call, call.caller.tenant.id, key_id)
       return accepted(NO_CONTENT)
     },
   }),

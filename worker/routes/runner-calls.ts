@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { DOORBELL_HEADERS } from '../../durable-objects/runner-pool/rpc.ts'
 import { accepted, type Refusal, type Result, refused } from '../../protocol/errors.ts'
-import { PoolId, RunnerId } from '../../protocol/ids.ts'
+import { PoolId, RunnerId, SessionId } from '../../protocol/ids.ts'
 import {
   CredentialResponse,
   RegisterRequest,
@@ -17,10 +17,12 @@ import { noteAudit } from '../edge.ts'
 import { parseWith } from '../http/input.ts'
 import { created, done, NO_CONTENT } from '../http/reply.ts'
 import { type Call, defineRoute } from '../http/route.ts'
+import { isUpgrade, upgradeAt } from '../live/upgrades.ts'
 import { registerRunner } from '../runners/register.ts'
 
 const RunnerPath = z.object({ pool_id: PoolId, runner_id: RunnerId })
 type RunnerPath = z.output<typeof RunnerPath>
+const SessionPath = RunnerPath.extend({ session_id: SessionId })
 
 const RUNNER = '/runner/v1/pools/{pool_id}/runners/{runner_id}'
 
@@ -129,6 +131,28 @@ export const runnerRoutes = [
       const response = await call.pool(params.pool_id).fetch(doorbellRequest(call, params))
       if (response.status === 101) return accepted({ status: 'raw', response })
       return refused('overloaded', 'The pool could not take the doorbell.')
+    },
+  }),
+  defineRoute({
+    method: 'get',
+    path: `${RUNNER}/sessions/{session_id}/relay`,
+    tag: 'Runner',
+    summary: "Websocket of a session's publisher",
+    guard: poolRunner,
+    params: SessionPath,
+    statuses: [101],
+    answer: z.undefined(),
+    refusals: ['not_found', 'session_ended', 'feature_disabled'],
+    async handle(call, { params }) {
+      const { credentialHash } = call.caller
+      const granted = await call
+        .pool(params.pool_id)
+        .sessionGrant(params.runner_id, credentialHash, params.session_id, 'publish')
+      if (!granted.ok) return noted(call, params, granted)
+      if (!isUpgrade(call.request)) {
+        return refused('invalid_request', 'The relay is a websocket: send Upgrade: websocket.')
+      }
+      return await upgradeAt(call, params.session_id, { role: 'publisher', identity: granted.value })
     },
   }),
 ]

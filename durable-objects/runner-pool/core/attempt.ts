@@ -105,6 +105,7 @@ export function offer(
 
 /** Ends the attempt by the runner's own exit report. */
 export function settleExit(ctx: PoolContext, lease: LeaseRecord, run: RunRecord, exit: Exit): void {
+  ctx.store.endedSessions.add(lease.runnerId, lease.sessionId, run.id, ctx.now)
   end(ctx, lease, run, judge(exit, lease))
 }
 
@@ -310,4 +311,5 @@ function drop(ctx: PoolContext, lease: LeaseRecord): void {
   for (const command of ctx.store.commands.ofRunner(lease.runnerId)) {
     if (command.sessionId === lease.sessionId) ctx.store.commands.delete(command)
   }
+  if (ctx.store.streams.delete(lease.runnerId, lease.sessionId)) ctx.effects.streamsEnded.add(lease.sessionId)
 }

@@ -8,6 +8,7 @@ export interface Rules {
   readonly offerTtlMs: number
   readonly handoverMs: number
   readonly syncIdleMs: number
+  readonly uploadWindowMs: number
 }
 
 /** What of the outside world a decision may look at, beside the store. */
@@ -32,6 +33,8 @@ export interface PoolContext {
   readonly doorbells: Doorbells
   /** False while the feature is off for the tenant: nothing new is offered, running sessions finish. */
   readonly offersAllowed: boolean
+  /** False while live view is off for the tenant: lines to relays are closed, none is opened. */
+  readonly relayAllowed: boolean
   mintId(kind: 'session' | 'command'): string
   readonly effects: Effects
 }
@@ -44,6 +47,8 @@ export interface Effects {
   leaseDueAt: number | null
   /** Runners that have something to fetch. */
   readonly ring: Set<string>
+  /** Sessions that have ended with a relay of theirs still open. */
+  readonly streamsEnded: Set<string>
   /** Runners whose credential has died: their doorbells are closed. */
   readonly hangUp: Set<string>
   /** Lanes that a run has begun to wait in. */

@@ -156,6 +156,16 @@ export interface CommandRecord {
   readonly issuedAt: number
 }
 
+/** The live view of one session, as its relay last reported it. */
+export interface StreamRecord {
+  readonly runnerId: string
+  readonly sessionId: string
+  readonly state: 'off' | 'connecting' | 'live'
+  readonly viewers: number
+  /** Whether the runner's line to the relay is open. */
+  readonly publisher: boolean
+}
+
 /** A run event on its way to D1. */
 export interface OutboxEntry {
   readonly runId: string

@@ -58,7 +58,7 @@ function liveLease(ctx: PoolContext, run: RunRecord) {
   return ctx.store.leases.get(run.runnerId, run.sessionId)
 }
 
-export function toRun(poolId: string, run: RunRecord): Run {
+export function toRun(poolId: string, run: RunRecord, stream: Run['stream'] = unwatched(run)): Run {
   const { spec } = run
   return {
     id: run.id,
@@ -82,9 +82,13 @@ export function toRun(poolId: string, run: RunRecord): Run {
     finished_at: timestampOrNull(run.finishedAt),
     exit_code: run.exitCode,
     failure: run.failure,
-    stream: { transport: 'relay', state: isTerminal(run.status) ? 'ended' : 'off', viewers: 0 },
+    stream,
     metadata: { ...spec.metadata },
   }
+}
+
+function unwatched(run: RunRecord): Run['stream'] {
+  return { transport: 'relay', state: isTerminal(run.status) ? 'ended' : 'off', viewers: 0 }
 }
 
 function newRecord(ctx: PoolContext, input: NewRun): RunRecord {

@@ -9,6 +9,7 @@ import { checkLease, issueStop } from './expiry.ts'
 import type { CommandRecord, LeaseRecord, RunnerRecord, RunRecord } from './model.ts'
 import { LAST_SEEN_PERSIST_MS, nextSyncMs } from './presence.ts'
 import { applyReports } from './reports.ts'
+import { ensureStreams } from './streams.ts'
 
 /**
  * A job is as large as the body that made it, and a reply must fit through a call to the object with room to
@@ -52,7 +53,7 @@ export function sync(
   const held = before.filter(lease => checkLease(ctx, lease, runner))
   const { verdicts, live, renewed } = applyReports(ctx, runner, held, request)
   const granted = grant(ctx, runner, live, request)
-  const commands = ensureStops(ctx, runner, live)
+  const commands = ensureCommands(ctx, runner, live)
 
   const offered = live.filter(lease => lease.state === 'offered' && !granted.some(g => g.lease === lease))
   const offers = [
@@ -144,15 +145,23 @@ function grant(
   return assign(ctx, runner, live, slots).flatMap(entry => offer(ctx, entry, runner) ?? [])
 }
 
-/** Every lease that must stop has exactly one open command; one acked without effect is issued again. */
-function ensureStops(ctx: PoolContext, runner: RunnerRecord, live: readonly LeaseRecord[]): CommandRecord[] {
+/**
+ * Every lease that must stop has exactly one open command, and so has every live view that is not as it should be;
+ * one acked without effect is issued again.
+ */
+function ensureCommands(
+  ctx: PoolContext,
+  runner: RunnerRecord,
+  live: readonly LeaseRecord[],
+): CommandRecord[] {
   const open = ctx.store.commands.ofRunner(runner.id)
-  const unordered = live.filter(
-    lease => lease.stop !== null && !open.some(command => command.sessionId === lease.sessionId),
+  const stopping = new Set(
+    open.filter(({ type }) => type === 'stop_session').map(({ sessionId }) => sessionId),
   )
-  if (unordered.length === 0) return open
+  const unordered = live.filter(lease => lease.stop !== null && !stopping.has(lease.sessionId))
   for (const lease of unordered) issueStop(ctx, lease)
-  return ctx.store.commands.ofRunner(runner.id)
+  const streamsOrdered = ensureStreams(ctx, runner.id, live, open)
+  return unordered.length > 0 || streamsOrdered ? ctx.store.commands.ofRunner(runner.id) : open
 }
 
 /** The same offer, as long as the runner has not listed it, time is left and nobody cancelled. */

@@ -73,6 +73,15 @@ const MIGRATIONS: readonly string[] = [
   DROP TABLE lanes;
   ALTER TABLE filed_lanes RENAME TO lanes;
   `,
+  `
+  CREATE TABLE streams (
+    runner_id TEXT NOT NULL, session_id TEXT NOT NULL, state TEXT NOT NULL, viewers INTEGER NOT NULL,
+    publisher INTEGER NOT NULL, PRIMARY KEY (runner_id, session_id)
+  ) WITHOUT ROWID;
+  CREATE TABLE ended_sessions (
+    session_id TEXT PRIMARY KEY, runner_id TEXT NOT NULL, run_id TEXT NOT NULL, ended_at INTEGER NOT NULL
+  ) WITHOUT ROWID;
+  `,
 ]
 
 /** True once the object was initialised; looking must not create anything. */

@@ -2,6 +2,7 @@ import type { PoolState } from '../../../protocol/admin-api.ts'
 import type { PoolRecord } from '../core/model.ts'
 import type { PoolIdentity } from '../rpc.ts'
 import { CommandTable } from './commands.ts'
+import { EndedSessionTable } from './ended-sessions.ts'
 import { LeaseTable } from './leases.ts'
 import { OutboxTable } from './outbox.ts'
 import { QueueTable } from './queue.ts'
@@ -9,6 +10,7 @@ import { RunnerTable } from './runners.ts'
 import { RunTable } from './runs.ts'
 import { isInitialised, migrate } from './schema.ts'
 import { type Sql, text, textOrNull } from './sql.ts'
+import { StreamTable } from './streams.ts'
 
 /** The pool's tables as lists of named queries. Synchronous: a command of the object is one transaction. */
 export class PoolStore {
@@ -18,6 +20,8 @@ export class PoolStore {
   readonly leases: LeaseTable
   readonly commands: CommandTable
   readonly outbox: OutboxTable
+  readonly streams: StreamTable
+  readonly endedSessions: EndedSessionTable
   readonly #sql: Sql
 
   constructor(sql: Sql) {
@@ -28,6 +32,8 @@ export class PoolStore {
     this.leases = new LeaseTable(sql)
     this.commands = new CommandTable(sql)
     this.outbox = new OutboxTable(sql)
+    this.streams = new StreamTable(sql)
+    this.endedSessions = new EndedSessionTable(sql)
   }
 
   /** The pool, or null for an object that was never initialised; creates nothing. */

@@ -89,3 +89,12 @@ export function anEntry(letter: string, change: Partial<JournalEntry> = {}): Jou
     ...change,
   }
 }
+
+/** For loops that are tested without what brings logs and artifacts. */
+export const NOTHING_TO_COLLECT = {
+  watch: () => undefined,
+  ended: () => undefined,
+  isSpooled: () => true,
+  isDone: () => true,
+  forget: async () => undefined,
+}

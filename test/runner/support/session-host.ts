@@ -11,7 +11,7 @@ import { Images } from '../../../runner/executors/docker/images.ts'
 import { createLog } from '../../../runner/log.ts'
 import { readPolicy } from '../../../runner/policy.ts'
 import { StateDirectory } from '../../../runner/state/state-directory.ts'
-import { aReply, runId } from './factories.ts'
+import { aReply, NOTHING_TO_COLLECT, runId } from './factories.ts'
 import { removeDirectory, temporaryDirectory, until } from './runner-process.ts'
 
 interface Settings {
@@ -64,7 +64,16 @@ export class SessionHost {
     const doubt = new Latch()
     const onDoubt = () => doubt.raise()
     const onChange = () => undefined
-    this.sessions = new SessionLoop({ ledger: this.ledger, executor, state, clock, log, onChange, onDoubt })
+    this.sessions = new SessionLoop({
+      collecting: NOTHING_TO_COLLECT,
+      ledger: this.ledger,
+      executor,
+      state,
+      clock,
+      log,
+      onChange,
+      onDoubt,
+    })
     const observe = (seen: Parameters<SessionLoop['observe']>[0]) => this.sessions.observe(seen)
     const { signal } = this.#stop
     this.#loops = Promise.all([

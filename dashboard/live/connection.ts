@@ -1,0 +1,165 @@
+import { Problem } from '../../protocol/errors.ts'
+import { ViewerTicket } from '../../protocol/live.ts'
+import {
+  type FromViewer,
+  STREAM_CLOSE,
+  STREAM_SUBPROTOCOL,
+  TICKET_SUBPROTOCOL_PREFIX,
+  ToViewer,
+  type WatchMode,
+} from '../../protocol/stream.ts'
+
+/** What the page shows of the connection. */
+export interface Phase {
+  readonly phase: 'connecting' | 'live' | 'ended' | 'refused'
+  readonly reason: string
+}
+
+/** How this page may watch: by a link, or as whoever is signed in. */
+export type Leave =
+  | { readonly kind: 'link'; readonly link: string }
+  | { readonly kind: 'session'; readonly mode: WatchMode }
+
+export interface ConnectionParts {
+  readonly runId: string
+  readonly leave: Leave
+  readonly onPhase: (phase: Phase) => void
+  readonly onMessage: (message: ToViewer) => void
+  readonly onFrame: (frame: ArrayBuffer) => void
+}
+
+const RETRY_CAP_MS = 5_000
+/** A run that failed may be tried again: its next session is looked for this often, and for so long. */
+const NEXT_SESSION_MS = 3_000
+const NEXT_SESSION_TRIES = 20
+
+/** One websocket after the other, each with a ticket of its own, until there is nothing more to watch. */
+export class Connection {
+  readonly #parts: ConnectionParts
+  #socket: WebSocket | null = null
+  #failures = 0
+  #triesForNext = 0
+  #timer: ReturnType<typeof setTimeout> | undefined
+
+  constructor(parts: ConnectionParts) {
+    this.#parts = parts
+  }
+
+  start(): void {
+    clearTimeout(this.#timer)
+    this.#triesForNext = 0
+    this.#show('connecting', 'asking for leave to watch')
+    void this.#connect()
+  }
+
+  send(message: FromViewer): void {
+    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message))
+  }
+
+  async #connect(): Promise<void> {
+    const ticket = await this.#ticket()
+    if (ticket === null) return
+    const url = new URL(`/api/v1/runs/${this.#parts.runId}/stream`, location.href)
+    url.protocol = location.protocol === 'https:' ? 'wss:' : 'ws:'
+    const socket = new WebSocket(url, [STREAM_SUBPROTOCOL, `${TICKET_SUBPROTOCOL_PREFIX}${ticket.ticket}`])
+    socket.binaryType = 'arraybuffer'
+    this.#socket = socket
+    socket.addEventListener('message', ({ data }) => {
+      if (socket !== this.#socket) return
+      if (typeof data === 'string') this.#hear(data)
+      else this.#parts.onFrame(data)
+    })
+    socket.addEventListener('close', ({ code, reason }) => {
+      if (socket === this.#socket) this.#closed(code, reason)
+    })
+  }
+
+  async #ticket(): Promise<ViewerTicket | null> {
+    const { runId, leave } = this.#parts
+    const [path, body] =
+      leave.kind === 'link'
+        ? ['/api/v1/live-links/exchange', { run_id: runId, link: leave.link }]
+        : [`/api/v1/runs/${runId}/viewer-tickets`, { mode: leave.mode }]
+    let response: Response
+    try {
+      response = await fetch(path, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify(body),
+      })
+    } catch {
+      this.#retry('the control plane cannot be reached')
+      return null
+    }
+    const answer: unknown = await response.json().catch(() => null)
+    if (response.ok) {
+      const ticket = ViewerTicket.safeParse(answer)
+      if (ticket.success) return ticket.data
+    }
+    const problem = Problem.safeParse(answer)
+    this.#refused(problem.success ? problem.data : null)
+    return null
+  }
+
+  #refused(problem: Problem | null): void {
+    switch (problem?.code) {
+      case 'not_running':
+        return this.#lookForNextSession(problem.detail)
+      case 'unauthenticated':
+      case 'forbidden':
+      case 'feature_disabled':
+      case 'not_found':
+      case 'invalid_request':
+        return this.#show('refused', problem.detail)
+      default:
+        return this.#retry(problem?.detail ?? 'the control plane answered with something else')
+    }
+  }
+
+  #hear(text: string): void {
+    const message = ToViewer.safeParse(JSON.parse(text))
+    if (!message.success) return
+    if (message.data.type === 'state') {
+      const { stream, reason } = message.data
+      this.#failures = 0
+      this.#triesForNext = 0
+      if (stream !== 'ended') this.#show(stream, reason ?? '')
+    }
+    this.#parts.onMessage(message.data)
+  }
+
+  #closed(code: number, reason: string): void {
+    this.#socket = null
+    switch (code) {
+      case STREAM_CLOSE.unauthenticated:
+      case STREAM_CLOSE.forbidden:
+      case STREAM_CLOSE.malformed:
+        return this.#show('refused', reason)
+      case STREAM_CLOSE.sessionEnded:
+      case STREAM_CLOSE.notFound:
+        return this.#lookForNextSession('the session has ended')
+      case STREAM_CLOSE.publisherTimeout:
+        return this.#retry(reason)
+      default:
+        return this.#retry('the connection was lost')
+    }
+  }
+
+  #retry(reason: string): void {
+    this.#failures += 1
+    const pauseMs = Math.random() * Math.min(RETRY_CAP_MS, 500 * 2 ** Math.min(this.#failures, 10))
+    this.#show('connecting', `${reason}; trying again`)
+    this.#timer = setTimeout(() => void this.#connect(), pauseMs)
+  }
+
+  #lookForNextSession(reason: string): void {
+    this.#triesForNext += 1
+    this.#show('ended', reason)
+    if (this.#triesForNext > NEXT_SESSION_TRIES) return
+    this.#timer = setTimeout(() => void this.#connect(), NEXT_SESSION_MS)
+  }
+
+  #show(phase: Phase['phase'], reason: string): void {
+    this.#parts.onPhase({ phase, reason })
+  }
+}

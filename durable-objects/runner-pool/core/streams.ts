@@ -1,0 +1,110 @@
+import { accepted, type Result, refused } from '../../../protocol/errors.ts'
+import { isTerminal, type Run } from '../../../protocol/run.ts'
+import type { StreamReport } from '../../session-relay/rpc.ts'
+import { recordEvent } from './attempt.ts'
+import type { PoolContext } from './context.ts'
+import type { CommandRecord, LeaseRecord, RunRecord, StreamRecord } from './model.ts'
+
+/**
+ * Live views, as far as the pool has a part in them: the relay of a session reports who is there, and the runner is
+ * told to open its line or to close it. Both are level-triggered: a report holds everything, and as long as what is
+ * wanted is not so, every sync of the runner carries the command for it.
+ */
+
+/** @returns whether the session is live; a relay whose session is not ends itself */
+export function streamChanged(
+  ctx: PoolContext,
+  runId: string,
+  sessionId: string,
+  report: StreamReport,
+): Result<{ live: boolean }> {
+  const run = ctx.store.runs.get(runId)
+  const lease = run === null ? null : leaseOf(ctx, run, sessionId)
+  if (run === null || lease === null) return accepted({ live: false })
+  const before = ctx.store.streams.get(lease.runnerId, sessionId)
+  const { state, viewers, publisher } = report
+  const stream: StreamRecord = {
+    runnerId: lease.runnerId,
+    sessionId,
+    state: state === 'ended' ? 'off' : state,
+    viewers,
+    publisher,
+  }
+  if (JSON.stringify(before) !== JSON.stringify(stream)) ctx.store.streams.put(stream)
+  const version = run.version
+  if (state === 'live' && before?.state !== 'live') {
+    recordEvent(ctx, run, 'stream_opened', 'the live view has a picture')
+  } else if (state === 'off' && before !== null && before.state !== 'off') {
+    recordEvent(ctx, run, 'stream_closed', 'nobody watches any more')
+  }
+  if (run.version !== version) ctx.store.runs.update(run)
+  orderStream(ctx, lease, stream, ctx.store.commands.ofRunner(lease.runnerId))
+  return accepted({ live: true })
+}
+
+/** Every live view that is not as it should be has its one command. */
+export function ensureStreams(
+  ctx: PoolContext,
+  runnerId: string,
+  live: readonly LeaseRecord[],
+  open: readonly CommandRecord[],
+): boolean {
+  if (live.length === 0) return false
+  let ordered = false
+  for (const stream of ctx.store.streams.ofRunner(runnerId)) {
+    const lease = live.find(one => one.sessionId === stream.sessionId)
+    if (lease !== undefined) ordered = orderStream(ctx, lease, stream, open) || ordered
+  }
+  return ordered
+}
+
+/** Of several commands about one live view only the newest counts, so there is never more than one. */
+function orderStream(
+  ctx: PoolContext,
+  lease: LeaseRecord,
+  stream: StreamRecord,
+  open: readonly CommandRecord[],
+): boolean {
+  const isWanted = stream.viewers > 0 && ctx.relayAllowed && lease.stop === null
+  const type = isWanted ? 'open_stream' : 'close_stream'
+  let isOrdered = false
+  for (const command of open) {
+    if (command.sessionId !== stream.sessionId || command.type === 'stop_session') continue
+    if (command.type === type) isOrdered = true
+    else ctx.store.commands.delete(command)
+  }
+  // A runner that has not listed the session has nothing to open.
+  if (isOrdered || stream.publisher === isWanted || lease.state === 'offered') return false
+  ctx.store.commands.insert({
+    id: ctx.mintId('command'),
+    runnerId: lease.runnerId,
+    sessionId: lease.sessionId,
+    type,
+    reason: null,
+    issuedAt: ctx.now,
+  })
+  ctx.effects.ring.add(lease.runnerId)
+  return true
+}
+
+export function streamOf(ctx: PoolContext, run: RunRecord): Run['stream'] {
+  const { runnerId, sessionId } = run
+  if (isTerminal(run.status)) return { transport: 'relay', state: 'ended', viewers: 0 }
+  const stream = runnerId === null || sessionId === null ? null : ctx.store.streams.get(runnerId, sessionId)
+  return { transport: 'relay', state: stream?.state ?? 'off', viewers: stream?.viewers ?? 0 }
+}
+
+/** @returns what identifies the session to its relay, or why nobody can watch the run now */
+export function watchableSession(ctx: PoolContext, run: RunRecord): Result<{ session_id: string }> {
+  if (!run.spec.stream) return refused('not_running', 'the run was created without a live view')
+  const lease = run.sessionId === null ? null : leaseOf(ctx, run, run.sessionId)
+  if (lease === null || lease.state === 'offered') {
+    return refused('not_running', `the run is ${run.status}: it has no live session to watch`)
+  }
+  return accepted({ session_id: lease.sessionId })
+}
+
+function leaseOf(ctx: PoolContext, run: RunRecord, sessionId: string): LeaseRecord | null {
+  if (run.sessionId !== sessionId || run.runnerId === null || isTerminal(run.status)) return null
+  return ctx.store.leases.get(run.runnerId, sessionId)
+}

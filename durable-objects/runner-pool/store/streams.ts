@@ -1,0 +1,51 @@
+import type { StreamRecord } from '../core/model.ts'
+import { integer, type Sql, text } from './sql.ts'
+
+/** Live views as the sessions' relays last reported them; only of sessions that somebody has watched. */
+export class StreamTable {
+  readonly #sql: Sql
+
+  constructor(sql: Sql) {
+    this.#sql = sql
+  }
+
+  ofRunner(runnerId: string): StreamRecord[] {
+    return this.#sql.exec('SELECT * FROM streams WHERE runner_id = ?', runnerId).map(toStream)
+  }
+
+  get(runnerId: string, sessionId: string): StreamRecord | null {
+    const [row] = this.#sql.exec(
+      'SELECT * FROM streams WHERE runner_id = ? AND session_id = ?',
+      runnerId,
+      sessionId,
+    )
+    return row === undefined ? null : toStream(row)
+  }
+
+  put(stream: StreamRecord): void {
+    this.#sql.exec(
+      'INSERT OR REPLACE INTO streams (runner_id, session_id, state, viewers, publisher) VALUES (?, ?, ?, ?, ?)',
+      stream.runnerId,
+      stream.sessionId,
+      stream.state,
+      stream.viewers,
+      stream.publisher ? 1 : 0,
+    )
+  }
+
+  /** @returns whether there was one */
+  delete(runnerId: string, sessionId: string): boolean {
+    const query = 'DELETE FROM streams WHERE runner_id = ? AND session_id = ? RETURNING session_id'
+    return this.#sql.exec(query, runnerId, sessionId).length > 0
+  }
+}
+
+function toStream(row: Record<string, unknown>): StreamRecord {
+  return {
+    runnerId: text(row, 'runner_id'),
+    sessionId: text(row, 'session_id'),
+    state: text(row, 'state') as StreamRecord['state'],
+    viewers: integer(row, 'viewers'),
+    publisher: integer(row, 'publisher') === 1,
+  }
+}

@@ -1,0 +1,49 @@
+import type { Result } from '../../protocol/errors.ts'
+import type { WatchMode } from '../../protocol/stream.ts'
+
+/** What the Worker and the pool's object may ask of a session's relay. */
+export interface SessionRelayRpc {
+  /** Stores the ticket; the first one initialises the object. The caller vouches that the session is live. */
+  admit(grant: TicketGrant): Promise<Result<null>>
+  /** Closes every viewer that this key or link let in, and forgets its tickets. */
+  revoke(source: string): Promise<void>
+  /** Closes every socket; idempotent. An object that was never initialised stays so. */
+  sessionEnded(): Promise<void>
+}
+
+export interface SessionIdentity {
+  readonly tenant_id: string
+  readonly pool_id: string
+  readonly run_id: string
+  readonly session_id: string
+}
+
+export interface TicketGrant extends SessionIdentity {
+  readonly ticket_hash: string
+  readonly mode: WatchMode
+  /** Epoch milliseconds. */
+  readonly expires_at: number
+  /** Id of the key or the link it was made with. */
+  readonly source: string
+  /** When the source stops being good; its viewers are closed then. Null: never by itself. */
+  readonly source_expires_at: number | null
+  /** How many viewers the source may have at once; null: only the limit of all. */
+  readonly source_max_viewers: number | null
+}
+
+/** Headers of the upgrades that the Worker forwards to `fetch`; it sets or removes every one of them. */
+export const RELAY_HEADERS = {
+  role: 'x-certyn-relay-role',
+  /** JSON of a `SessionIdentity`; publishers only, vouched for by the pool's object. */
+  identity: 'x-certyn-relay-identity',
+  /** Of a viewer. */
+  ticketHash: 'x-certyn-ticket-hash',
+  runId: 'x-certyn-run-id',
+} as const
+
+/** What the relay tells the pool's object whenever it changes; the answer says whether the session is still live. */
+export interface StreamReport {
+  readonly viewers: number
+  readonly publisher: boolean
+  readonly state: 'off' | 'connecting' | 'live' | 'ended'
+}

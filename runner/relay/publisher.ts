@@ -1,0 +1,79 @@
+import type { Demand, FromPublisher, ToPublisher } from '../../protocol/stream.ts'
+import type { DoorbellParts } from '../daemon/doorbell-loop.ts'
+import { supervise } from '../daemon/supervisor.ts'
+import type { Log } from '../log.ts'
+import { AgentLine } from './agent-line.ts'
+import { NewestFrame } from './newest-frame.ts'
+import { RelayLine } from './relay-line.ts'
+
+export interface PublisherParts extends Pick<DoorbellParts, 'config' | 'membership'> {
+  readonly sessionId: string
+  /** The session's folder on this host. */
+  readonly folder: string
+  readonly log: Log
+  /** False where the policy file forbids it: input is then dropped here, whatever the control plane passes on. */
+  readonly allowControlInput: boolean
+  readonly onOpen: (isOpen: boolean) => void
+}
+
+const NOBODY: Demand = { type: 'demand', viewers: 0, max_fps: 1, refresh: false }
+
+/**
+ * Joins a session's agent to its relay. Both lines come and go on their own; what was last said on one is said
+ * again when the other one is new. While nobody watches, nothing is passed on, whatever the agent makes.
+ */
+export class Publisher {
+  readonly #parts: PublisherParts
+  readonly #agent: AgentLine
+  readonly #relay: RelayLine
+  readonly #frames: NewestFrame
+  #hello: FromPublisher | null = null
+  #demand: Demand = NOBODY
+
+  constructor(parts: PublisherParts) {
+    this.#parts = parts
+    const { folder, log } = parts
+    this.#frames = new NewestFrame((frame, done) => this.#relay.send(frame, done))
+    this.#agent = new AgentLine({
+      folder,
+      log,
+      onFrame: frame => {
+        if (this.#demand.viewers > 0) this.#frames.push(frame)
+      },
+      onHello: hello => {
+        this.#hello = hello
+        this.#relay.send(JSON.stringify(hello))
+      },
+      onOpen: () => this.#agent.send({ ...this.#demand, refresh: this.#demand.viewers > 0 }),
+    })
+    this.#relay = new RelayLine({
+      ...parts,
+      onMessage: message => this.#obey(message),
+      onOpen: isOpen => {
+        if (isOpen && this.#hello !== null) this.#relay.send(JSON.stringify(this.#hello))
+        if (!isOpen) this.#want(NOBODY)
+        parts.onOpen(isOpen)
+      },
+    })
+  }
+
+  /** Until aborted, or until the relay has no more use for it. */
+  async run(signal: AbortSignal): Promise<void> {
+    const done = new AbortController()
+    const relaying = async (inner: AbortSignal) => {
+      await this.#relay.run(inner)
+      done.abort()
+    }
+    await supervise([relaying, inner => this.#agent.run(inner)], AbortSignal.any([signal, done.signal]))
+  }
+
+  #obey(message: ToPublisher): void {
+    if (message.type === 'demand') this.#want(message)
+    else if (this.#parts.allowControlInput) this.#agent.send(message)
+  }
+
+  #want(demand: Demand): void {
+    this.#demand = demand
+    this.#agent.send(demand)
+  }
+}
