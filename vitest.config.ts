@@ -15,7 +15,7 @@ const OWN_FILES = ['worker', 'worker/node', 'workerd', 'runner', 'agent']
 export default defineConfig({
   test: {
     // The machine may be small, and the end-to-end tests start processes of their own.
-    maxWorkers: 2,
+    maxWorkers: 4,
     // What a test's processes wrote is shown where the test failed, and nowhere else.
     silent: 'passed-only',
     projects: [

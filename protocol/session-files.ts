@@ -16,6 +16,7 @@ export const LogChunkQuery = z.object({
   offset: z.coerce.number().int().min(0).max(Number.MAX_SAFE_INTEGER),
   complete: z.enum(['0', '1']).default('0'),
 })
+export type LogChunkQuery = z.infer<typeof LogChunkQuery>
 
 const encoder = new TextEncoder()
 

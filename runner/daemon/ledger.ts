@@ -148,15 +148,15 @@ export class SessionLedger {
     return [...this.#sessions.values()].filter(session => session.phase.at !== 'ended').length
   }
 
-  /** Of this registration: nobody takes what a former one's sessions left. */
-  endedIds(): string[] {
-    return [...this.#sessions.values()]
-      .filter(({ phase, isFormer }) => phase.at === 'ended' && !isFormer)
-      .map(({ id }) => id)
-  }
-
   runningIds(): string[] {
     return [...this.#sessions.values()].filter(({ phase }) => phase.at === 'running').map(({ id }) => id)
+  }
+
+  /** Of this registration: nobody takes what a former one's sessions leave. */
+  collectableIds(at: 'running' | 'ended'): string[] {
+    return [...this.#sessions.values()]
+      .filter(({ phase, isFormer }) => phase.at === at && !isFormer)
+      .map(({ id }) => id)
   }
 
   isEmpty(): boolean {

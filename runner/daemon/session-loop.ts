@@ -138,8 +138,8 @@ export class SessionLoop {
 
   #collect(): void {
     const { ledger, collecting } = this.#parts
-    for (const id of ledger.runningIds()) collecting.watch(id)
-    for (const id of ledger.endedIds()) {
+    for (const id of ledger.collectableIds('running')) collecting.watch(id)
+    for (const id of ledger.collectableIds('ended')) {
       collecting.watch(id)
       collecting.ended(id)
     }

@@ -2,8 +2,9 @@ import { randomBytes } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { createServer as createTlsServer, type ServerOptions } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
+import { buffer } from 'node:stream/consumers'
 import { type WebSocket, WebSocketServer } from 'ws'
-import { ERRORS, type ErrorCode } from '../../../protocol/errors.ts'
+import { ERRORS, type ErrorCode, type Refusal } from '../../../protocol/errors.ts'
 import {
   type Command,
   DOORBELL,
@@ -15,6 +16,7 @@ import {
 } from '../../../protocol/runner-api.ts'
 import { mintSecret } from '../../../protocol/secrets.ts'
 import { aReply } from './factories.ts'
+import { FakeSessionFiles } from './fake-session-files.ts'
 
 export const POOL = 'pol_01jd0000000000000000000000'
 export const RUNNER = 'rnr_01jd0000000000000000000000'
@@ -35,6 +37,7 @@ export class FakeControlPlane {
   readonly syncs: SyncRequest[] = []
   readonly exits = new Map<string, LeaseReport>()
   readonly credentials: string[] = []
+  readonly files = new FakeSessionFiles()
   readonly token = mintSecret('registrationToken')
   registerFaults: Fault[] = []
   syncFaults: Fault[] = []
@@ -147,27 +150,27 @@ export class FakeControlPlane {
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const chunks: Buffer[] = []
-    for await (const chunk of request) chunks.push(chunk)
-    const body: unknown = chunks.length === 0 ? null : JSON.parse(Buffer.concat(chunks).toString('utf8'))
+    const bytes = await buffer(request)
     const path = this.#pathOf(request)
     if (path === null) return void response.writeHead(404).end('not here')
     if (path === '/healthz') return send(response, 200, { status: 'ok', version: '0' })
     if (path === '/runner/v1/register') {
-      return this.#withFault(response, this.registerFaults.shift() ?? null, () => this.#register(body))
+      return this.#withFault(response, this.registerFaults.shift() ?? null, () => this.#register(json(bytes)))
     }
     if (!this.#isCredential(request.headers.authorization)) {
       return refuse(response, 'unauthenticated', 'not this runner’s credential')
     }
     if (path.endsWith('/sync')) {
       const fault = this.standingFault ?? this.syncFaults.shift() ?? null
-      return this.#withFault(response, fault, () => this.#sync(body))
+      return this.#withFault(response, fault, () => this.#sync(json(bytes)))
     }
     if (path.endsWith('/credential')) {
       this.#rotated = this.credentials.at(-1) ?? null
       this.credentials.push(mintSecret('runnerCredential'))
       return send(response, 200, { credential: this.credentials.at(-1) })
     }
+    const [, ofSession] = path.split('/sessions/')
+    if (ofSession !== undefined) return settle(response, this.files.answer(ofSession, bytes))
     if (path.endsWith('/doorbell')) return refuse(response, 'invalid_request', 'the doorbell is a websocket')
     return refuse(response, 'not_found', path)
   }
@@ -253,15 +256,23 @@ function send(response: ServerResponse, status: number, value: unknown): void {
   response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(value))
 }
 
-function refuse(response: ServerResponse, code: ErrorCode, detail: string): void {
+function settle(response: ServerResponse, answer: ReturnType<FakeSessionFiles['answer']>): void {
+  if ('code' in answer) refuse(response, answer.code, answer.detail, answer)
+  else send(response, ...answer)
+}
+
+function json(bytes: Buffer): unknown {
+  return JSON.parse(bytes.toString('utf8'))
+}
+
+function refuse(
+  response: ServerResponse,
+  code: ErrorCode,
+  detail: string,
+  { length }: Pick<Refusal, 'length'> = {},
+): void {
   const { status, title } = ERRORS[code]
-  const problem = {
-    type: 'about:blank',
-    title,
-    status,
-    code,
-    detail,
-    request_id: randomBytes(8).toString('hex'),
-  }
+  const request_id = randomBytes(8).toString('hex')
+  const problem = { type: 'about:blank', title, status, code, detail, request_id, length }
   response.writeHead(status, { 'content-type': 'application/problem+json' }).end(JSON.stringify(problem))
 }
