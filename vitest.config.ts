@@ -1,10 +1,17 @@
 import { existsSync } from 'node:fs'
 import { defineConfig } from 'vitest/config'
+import { WORKERS } from './test/support/workers.ts'
 
 /** Node-side projects need nothing but a name and a folder; those with their own needs have a file of their own. */
 function folder(name: string) {
   return {
-    test: { name, include: [`test/${name}/**/*.test.ts`], environment: 'node' as const, testTimeout: 60_000 },
+    test: {
+      name,
+      include: [`test/${name}/**/*.test.ts`],
+      environment: 'node' as const,
+      testTimeout: 60_000,
+      maxWorkers: WORKERS,
+    },
   }
 }
 
@@ -14,8 +21,6 @@ const OWN_FILES = ['worker', 'worker/node', 'workerd', 'runner', 'agent']
 
 export default defineConfig({
   test: {
-    // The machine may be small, and the end-to-end tests start processes of their own.
-    maxWorkers: 4,
     // What a test's processes wrote is shown where the test failed, and nowhere else.
     silent: 'passed-only',
     projects: [
@@ -29,6 +34,7 @@ export default defineConfig({
           include: ['test/*.test.ts'],
           environment: 'node',
           testTimeout: 60_000,
+          maxWorkers: WORKERS,
         },
       },
       {
@@ -40,7 +46,8 @@ export default defineConfig({
           testTimeout: 240_000,
           hookTimeout: 240_000,
           globalSetup: ['test/support/folders.ts'],
-          fileParallelism: false,
+          // Each starts a control plane, daemons and containers of its own.
+          maxWorkers: 2,
           sequence: { groupOrder: 1 },
         },
       },

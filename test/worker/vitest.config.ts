@@ -1,5 +1,6 @@
 import { cloudflareTest, readD1Migrations } from '@cloudflare/vitest-plugin'
 import { defineConfig } from 'vitest/config'
+import { WORKERS } from '../support/workers.ts'
 
 const root = new URL('../../', import.meta.url).pathname
 
@@ -30,6 +31,7 @@ export default defineConfig({
   ],
   test: {
     name: 'worker',
+    maxWorkers: WORKERS,
     root,
     include: ['test/worker/*.test.ts'],
     setupFiles: ['./test/worker/setup.ts'],

@@ -1,5 +1,6 @@
 import { cloudflareTest, readD1Migrations } from '@cloudflare/vitest-plugin'
 import { defineConfig } from 'vitest/config'
+import { WORKERS } from '../support/workers.ts'
 
 const root = new URL('../../', import.meta.url).pathname
 
@@ -28,6 +29,7 @@ export default defineConfig({
   ],
   test: {
     name: 'workerd',
+    maxWorkers: WORKERS,
     root,
     include: ['test/workerd/*.test.ts'],
     setupFiles: ['./test/workerd/setup.ts'],
