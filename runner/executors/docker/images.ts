@@ -1,6 +1,8 @@
 import type Docker from 'dockerode'
 import { z } from 'zod'
-import type { Exit } from '../../../protocol/runner-api.ts'
+import type { Exit, ExitReason } from '../../../protocol/runner-api.ts'
+import { backoffMs } from '../../api/backoff.ts'
+import { sleep } from '../../clock.ts'
 import type { Config } from '../../config.ts'
 import { reasonOf } from '../../log.ts'
 import type { PrepareHooks } from '../executor.ts'
@@ -31,6 +33,10 @@ const Inspected = z.object({
 
 /** A pull whose registry has said nothing for so long has failed. */
 const PULL_STALL_MS = 120_000
+/** A registry that restarts is back within seconds; an attempt at the run is worth more than that. */
+const PULL_TRIES = 3
+const PULL_PAUSE_MS = 1_000
+const PASSING: ReadonlySet<ExitReason> = new Set<ExitReason>(['pull_failed', 'network_unreachable'])
 
 export class Images {
   readonly #docker: Docker
@@ -52,8 +58,8 @@ export class Images {
       return { exit: { code: null, reason: 'image_not_found', message } }
     }
     hooks.onPulling()
-    const problem = await this.#pull(reference, hooks.signal)
-    if (problem !== null) return { exit: classifyFailure('pull', problem) }
+    const exit = await this.#pullPatiently(reference, hooks.signal)
+    if (exit !== null) return { exit }
     const pulled = await this.inspect(reference, hooks.signal)
     return pulled ?? { exit: classifyFailure('pull', `${reference} was pulled and is not there`) }
   }
@@ -74,6 +80,17 @@ export class Images {
     } catch (error) {
       if (isNotFound(error)) return null
       throw error
+    }
+  }
+
+  /** @returns null on success, else why there is no image */
+  async #pullPatiently(reference: string, signal: AbortSignal): Promise<Exit | null> {
+    for (let tries = 1; ; tries++) {
+      const problem = await this.#pull(reference, signal)
+      if (problem === null) return null
+      const exit = classifyFailure('pull', problem)
+      if (tries === PULL_TRIES || !PASSING.has(exit.reason) || signal.aborted) return exit
+      await sleep(PULL_PAUSE_MS + backoffMs(tries, 0, Math.random), signal)
     }
   }
 

@@ -160,6 +160,18 @@ describe.skipIf(missing !== null)(
       }
     })
 
+    test('a registry that is down for a moment is asked again before the attempt fails', async () => {
+      const registry = await startRegistry(404, 'MANIFEST_UNKNOWN', 'manifest unknown', 2)
+      try {
+        const { port } = registry.address() as AddressInfo
+        const exit = await run('true', { image: `127.0.0.1:${port}/team/agent:1` })
+        expect(exit).toMatchObject({ reason: 'image_not_found' })
+      } finally {
+        registry.close()
+        registry.closeAllConnections()
+      }
+    })
+
     test('a registry that cannot be reached is the network’s fault', async () => {
       expect(await run('true', { image: '127.0.0.1:1/team/agent:1' })).toMatchObject({
         reason: 'network_unreachable',
@@ -502,9 +514,12 @@ async function finished(stream: NodeJS.ReadableStream): Promise<void> {
 }
 
 /** Every registry call gets the same refusal. */
-async function startRegistry(status: number, code: string, message: string): Promise<Server> {
+/** @param unwell how many requests it answers with 503 before it says what it has to say */
+async function startRegistry(status: number, code: string, message: string, unwell = 0): Promise<Server> {
+  let asked = 0
   const server = createServer((request, response) => {
     const isVersionCheck = request.url === '/v2/'
+    if (!isVersionCheck && asked++ < unwell) return response.writeHead(503).end()
     response
       .writeHead(isVersionCheck && status !== 401 ? 200 : status, { 'content-type': 'application/json' })
       .end(isVersionCheck && status !== 401 ? '{}' : JSON.stringify({ errors: [{ code, message }] }))
