@@ -71,7 +71,7 @@ function sweepDaily(runtime: Runtime): void {
 function takeState(stateDir: string): StateLock {
   try {
     mkdirSync(stateDir, { recursive: true, mode: 0o700 })
-    const locked = lockState(stateDir)
+    const locked = lockState(stateDir, 'control plane')
     return locked.ok ? locked.lock : fail(locked.problem)
   } catch (error) {
     return fail(

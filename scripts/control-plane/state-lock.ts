@@ -13,15 +13,18 @@ export interface StateLock {
 /** A predecessor that was just killed needs a moment to be gone. */
 const WAIT_FOR_PREDECESSOR_MS = 2_000
 
-/** @returns the lock, or a line that says who holds it */
-export function lockState(stateDir: string): { ok: true; lock: StateLock } | { ok: false; problem: string } {
+/** @param holder what the process that may have it already is called @returns the lock, or a line that says who holds it */
+export function lockState(
+  stateDir: string,
+  holder: string,
+): { ok: true; lock: StateLock } | { ok: false; problem: string } {
   const owner = path.join(stateDir, 'owner')
   const database = new DatabaseSync(path.join(stateDir, 'lock.sqlite'), { timeout: WAIT_FOR_PREDECESSOR_MS })
   try {
     database.exec('BEGIN EXCLUSIVE')
   } catch {
     database.close()
-    return { ok: false, problem: `${stateDir} is in use by another control plane${processOf(owner)}` }
+    return { ok: false, problem: `${stateDir} is in use by another ${holder}${processOf(owner)}` }
   }
   writeFileSync(owner, `${process.pid}\n`, { mode: 0o600 })
   return { ok: true, lock: { release: () => database.close() } }

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { isTerminal, Placement, Run } from '../../protocol/run.ts'
+import { lockState, type StateLock } from '../control-plane/state-lock.ts'
 import { type Child, startChild } from './child.ts'
 import { type Demo, ensureDemo, operatorKey, registrationToken } from './demo.ts'
 import { findEngine } from './engine.ts'
@@ -27,6 +28,7 @@ const SAMPLE_COMMAND = ['node', '-e', 'console.log("Hello from a Certyn session,
 
 const flags = parseFlags()
 const children: Child[] = []
+let lock: StateLock | null = null
 const interrupted = Promise.withResolvers<never>()
 // Nobody may be waiting at the moment a signal comes.
 interrupted.promise.catch(() => undefined)
@@ -69,6 +71,7 @@ async function main(): Promise<number> {
 
 async function up(): Promise<void> {
   mkdirSync(path.join(FOLDER, 'logs'), { recursive: true, mode: 0o700 })
+  takeFolder()
   const origin = await startControlPlane()
   const demo = await ensureDemo(origin, KEYS)
   const executor = await chooseExecutor()
@@ -78,6 +81,13 @@ async function up(): Promise<void> {
   if (flags.once) return
   console.log('Press Ctrl-C to stop.')
   await Promise.race(children.map(failureOf))
+}
+
+/** Two at once would write into one another's logs, and each would blame a part of the other's. */
+function takeFolder(): void {
+  const locked = lockState(FOLDER, '`npm run up`')
+  if (!locked.ok) throw new Error(`${locked.problem}: use that one, or stop it first`)
+  lock = locked.lock
 }
 
 async function startControlPlane(): Promise<string> {
@@ -223,6 +233,7 @@ async function failureOf(child: Child): Promise<never> {
 /** The runner first: it says goodbye to the control plane. */
 async function stopAll(): Promise<void> {
   for (const child of [...children].reverse()) await child.stop()
+  lock?.release()
 }
 
 async function freePort(): Promise<number> {
