@@ -1,4 +1,5 @@
 import { pino } from 'pino'
+import { sleep } from './clock.ts'
 
 export type Log = Pick<pino.Logger, 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'child'>
 
@@ -8,9 +9,19 @@ export type LogLevel = (typeof LOG_LEVELS)[number]
 /** Anything shaped like one of our secrets, wherever in a message it turns up. */
 export const SECRET = /cty_(?:key|reg|run|view|link)_[0-9A-Za-z]+/g
 
-/** JSON lines on standard output. Secrets are removed by name and by shape. */
-export function createLog(level: LogLevel): Log {
-  return pino({
+/** A reader that has stopped reading must not keep a process from ending. */
+const CLOSE_LIMIT_MS = 1_000
+
+/** Standard output, written beside everything else: a reader that is slow delays no deadline. */
+export type LogOutput = ReturnType<typeof pino.destination>
+
+export function standardOutput(): LogOutput {
+  return pino.destination(1)
+}
+
+/** JSON lines. Secrets are removed by name and by shape. */
+export function createLog(level: LogLevel, output: LogOutput = standardOutput()): Log {
+  const options: pino.LoggerOptions = {
     level,
     base: null,
     timestamp: pino.stdTimeFunctions.isoTime,
@@ -28,7 +39,15 @@ export function createLog(level: LogLevel): Log {
       censor: '[redacted]',
     },
     hooks: { streamWrite: line => line.replace(SECRET, '[redacted]') },
-  })
+  }
+  return pino(options, output)
+}
+
+/** Resolves when everything that was said is written; the process may exit then. A line in flight would be overtaken. */
+export async function closeLog(output: LogOutput): Promise<void> {
+  const closed = new Promise<void>(resolve => output.once('close', () => resolve()))
+  output.end()
+  await Promise.race([closed, sleep(CLOSE_LIMIT_MS)])
 }
 
 export function reasonOf(error: unknown): string {

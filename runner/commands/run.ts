@@ -1,9 +1,9 @@
 import { VERSION } from '../../protocol/version.ts'
 import { systemClock } from '../clock.ts'
 import { readConfig, SETTING_NAMES } from '../config.ts'
-import { runDaemon } from '../daemon/daemon.ts'
+import { type DaemonParts, runDaemon } from '../daemon/daemon.ts'
 import { listenForStop } from '../daemon/shutdown.ts'
-import { createLog } from '../log.ts'
+import { closeLog, createLog, standardOutput } from '../log.ts'
 import { readPolicy } from '../policy.ts'
 import { StateDirectory } from '../state/state-directory.ts'
 import { unknownSettings } from '../unknown-settings.ts'
@@ -12,7 +12,16 @@ import { unknownSettings } from '../unknown-settings.ts'
 export async function run(ownCommand: readonly [string, ...string[]]): Promise<void> {
   const config = readConfig(process.env)
   const policy = readPolicy(config.RUNNER_POLICY_FILE)
-  const log = createLog(config.LOG_LEVEL)
+  const output = standardOutput()
+  try {
+    await daemon({ config, policy, log: createLog(config.LOG_LEVEL, output), ownCommand })
+  } finally {
+    await closeLog(output)
+  }
+}
+
+async function daemon(parts: Pick<DaemonParts, 'config' | 'policy' | 'log' | 'ownCommand'>): Promise<void> {
+  const { config, log } = parts
   log.info(
     {
       version: VERSION,
@@ -30,10 +39,9 @@ export async function run(ownCommand: readonly [string, ...string[]]): Promise<v
   const signals = listenForStop(log)
   const state = await StateDirectory.open(config.RUNNER_STATE_DIR)
   try {
-    await runDaemon({ config, policy, state, clock: systemClock, log, signals, ownCommand })
+    await runDaemon({ ...parts, state, clock: systemClock, signals })
     log.info('stopped')
   } finally {
     state.release()
-    signals.dispose()
   }
 }

@@ -8,10 +8,12 @@ export interface StopSignals {
   readonly leave: AbortSignal
   /** The second: stop the sessions too. */
   readonly halt: AbortSignal
-  /** Gives the signals back to the system. */
-  dispose(): void
 }
 
+/** A terminal that closes says SIGHUP. */
+const STOPPING = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const
+
+/** For the rest of the process's life: a signal on its last steps must not be what it ends by. */
 export function listenForStop(log: Log): StopSignals {
   const leave = new AbortController()
   const halt = new AbortController()
@@ -29,14 +31,6 @@ export function listenForStop(log: Log): StopSignals {
       halt.abort()
     }
   }
-  process.on('SIGTERM', onSignal)
-  process.on('SIGINT', onSignal)
-  return {
-    leave: leave.signal,
-    halt: halt.signal,
-    dispose: () => {
-      process.off('SIGTERM', onSignal)
-      process.off('SIGINT', onSignal)
-    },
-  }
+  for (const name of STOPPING) process.on(name, onSignal)
+  return { leave: leave.signal, halt: halt.signal }
 }

@@ -180,7 +180,7 @@ test('a sync already on its way when the signal came does not count as the one t
   await until('the first sync', () => requests.length === 1)
   const leave = new AbortController()
   leave.abort()
-  const signals = { leave: leave.signal, halt: new AbortController().signal, dispose: () => undefined }
+  const signals = { leave: leave.signal, halt: new AbortController().signal }
   const sessions = { wake: () => undefined, isBusy: () => false } as unknown as SessionLoop
   const parts = { ledger, sessions, sync: loop, signals, stopGraceMs: 1000, clock, isHeard: () => true }
   const leaving = leavingLoop(parts, stop.signal)
