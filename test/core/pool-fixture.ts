@@ -27,6 +27,7 @@ export class TestPool {
   now = Date.parse('2026-01-01T00:00:00Z')
   wokeAt = this.now
   offersAllowed = true
+  rules = RULES
   memos = new Map<string, RunnerMemo>()
   #pool
   #ids = 0
@@ -41,7 +42,7 @@ export class TestPool {
     return {
       pool: this.#pool,
       store: this.store,
-      rules: RULES,
+      rules: this.rules,
       now: this.now,
       wokeAt: this.wokeAt,
       memos: this.memos,

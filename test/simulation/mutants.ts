@@ -92,7 +92,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: 'a runner of another Engine proves nothing about sessions of the first',
-    file: `${CORE}/runners.ts`,
+    file: `${CORE}/profile.ts`,
     find: 'lease.missing = MISSING_NOT_COUNTED',
     replace: 'void MISSING_NOT_COUNTED',
   },

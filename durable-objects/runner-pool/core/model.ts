@@ -126,8 +126,8 @@ export interface RunnerRecord {
 }
 
 /**
- * A runner of another Engine has taken the name: its inventories say nothing about this session, whose
- * container may still run where it was.
+ * The runner has moved to another Engine since it was given this session: its inventories say nothing about it, its
+ * container may still run where it was, and an offer of it is not given again.
  */
 export const MISSING_NOT_COUNTED = -1
 

@@ -6,8 +6,9 @@ import type { Registration, RegistrationIdentity } from '../rpc.ts'
 import { settleLapse, settleLoss } from './attempt.ts'
 import { authenticate } from './authentication.ts'
 import type { PoolContext } from './context.ts'
-import { MISSING_NOT_COUNTED, type RunnerRecord } from './model.ts'
+import type { RunnerRecord } from './model.ts'
 import { isOnline, lastHeartbeatAt, nextSyncMs, statusOf } from './presence.ts'
+import { leaveToOldEngine } from './profile.ts'
 
 /** How runners come, are looked at and go. */
 
@@ -184,19 +185,10 @@ export function isBehind(version: string, current: string): boolean {
   return difference !== undefined && difference > 0
 }
 
-/**
- * The newcomer keeps the leases it lists. On the same Engine it would see every container there is; on
- * another the old process may still run them, so they end at their own time and not sooner.
- */
+/** The newcomer keeps the leases it lists; on the same Engine it would see every container there is. */
 function replace(ctx: PoolContext, holder: RunnerRecord, newcomer: RunnerRecord): void {
   ctx.store.runners.update(newcomer)
-  if (holder.engine !== null && holder.engine.id === newcomer.engine?.id) return
-  for (const lease of ctx.store.leases.ofRunner(holder.id)) {
-    if (lease.state === 'offered') continue
-    lease.frozenUntil ??= holder.renewedAt + holder.holdMs
-    lease.missing = MISSING_NOT_COUNTED
-    ctx.store.leases.update(lease)
-  }
+  if (holder.engine === null || holder.engine.id !== newcomer.engine?.id) leaveToOldEngine(ctx, holder)
 }
 
 function isRepeat(holder: RunnerRecord, who: RegistrationIdentity): boolean {

@@ -6,8 +6,15 @@ import { offer } from './attempt.ts'
 import { authenticate } from './authentication.ts'
 import { type PoolContext, wakeForLeaseBy } from './context.ts'
 import { checkLease, issueStop } from './expiry.ts'
-import type { CommandRecord, LeaseRecord, RunnerRecord, RunRecord } from './model.ts'
+import {
+  type CommandRecord,
+  type LeaseRecord,
+  MISSING_NOT_COUNTED,
+  type RunnerRecord,
+  type RunRecord,
+} from './model.ts'
 import { LAST_SEEN_PERSIST_MS, nextSyncMs } from './presence.ts'
+import { updateProfile } from './profile.ts'
 import { applyReports } from './reports.ts'
 import { ensureStreams } from './streams.ts'
 
@@ -57,7 +64,7 @@ export function sync(
 
   const offered = live.filter(lease => lease.state === 'offered' && !granted.some(g => g.lease === lease))
   const offers = [
-    ...offered.flatMap(lease => offerAgain(ctx, lease)),
+    ...offered.flatMap(lease => offerAgain(ctx, runner, lease)),
     ...granted.map(({ lease, run }) => toOffer(ctx, lease, run)),
   ]
   const busy = live.length + granted.length + commands.length > 0
@@ -104,33 +111,6 @@ function staleReply(ctx: PoolContext, runner: RunnerRecord): SyncResponse {
   }
 }
 
-/** Takes over what the runner says of itself. @returns whether any of it is news worth a row */
-function updateProfile(
-  ctx: PoolContext,
-  runner: RunnerRecord,
-  request: SyncRequest,
-  isNewBoot: boolean,
-): boolean {
-  const before = JSON.stringify(runner)
-  const memo = ctx.memos.get(runner.id)
-  if (isNewBoot) {
-    runner.boot = request.boot
-    runner.bootId = request.boot_id
-  }
-  runner.synced = true
-  runner.left = request.leaving === true
-  runner.drainingItself = request.draining
-  runner.slotsMax = request.slots.max
-  runner.protocol = request.protocol
-  runner.version = request.version ?? runner.version
-  runner.platform = request.platform ?? runner.platform
-  runner.engine = request.engine ?? runner.engine
-  const changed = before !== JSON.stringify(runner)
-  // Health is news at every sync and so never worth a row by itself; the memo carries it meanwhile.
-  runner.health = request.health ?? memo?.health ?? runner.health
-  return changed
-}
-
 /** Gives away the slots the runner does not hold: neither listed as occupied nor already promised. */
 function grant(
   ctx: PoolContext,
@@ -164,8 +144,12 @@ function ensureCommands(
   return unordered.length > 0 || streamsOrdered ? ctx.store.commands.ofRunner(runner.id) : open
 }
 
-/** The same offer, as long as the runner has not listed it, time is left and nobody cancelled. */
-function offerAgain(ctx: PoolContext, lease: LeaseRecord): Offer[] {
+/**
+ * The same offer, as long as the runner has not listed it, time is left and nobody cancelled. One made to another
+ * Engine may have been taken there, and who leaves takes nothing: both lapse at their own time.
+ */
+function offerAgain(ctx: PoolContext, runner: RunnerRecord, lease: LeaseRecord): Offer[] {
+  if (runner.left || lease.missing === MISSING_NOT_COUNTED) return []
   if (lease.stop !== null || ctx.now >= lease.offerEndsAt) return []
   const run = ctx.store.runs.get(lease.runId)
   return run === null ? [] : [toOffer(ctx, lease, run)]
