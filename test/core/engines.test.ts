@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest'
-import { RULES, TestPool, TestRunner } from './pool-fixture.ts'
+import { RULES, running, TestPool, TestRunner, verdictOf } from './pool-fixture.ts'
 
-/** A name that turns up on another host: what was given to the first may still run there. */
+/** A name, or a state directory, that turns up on another host: what was given to the first may still run there. */
 
 const ELSEWHERE = { id: 'engine-elsewhere', version: '20' }
 
@@ -55,5 +55,47 @@ describe('an offer that the runner has not listed', () => {
     runner.sync([], { leaving: true })
     runner.restart()
     expect(runner.sync().offers).toMatchObject([{ session_id: session }])
+  })
+
+  test('is not given again once a sync comes from another Engine', () => {
+    pool.enqueue('run_1')
+    runner.sync()
+    runner.restart()
+    expect(runner.sync([], { engine: ELSEWHERE }).offers).toEqual([])
+  })
+})
+
+describe('a session that runs, when a sync with a higher boot comes from another Engine', () => {
+  test('ends at its own time and not sooner, whatever is listed there', () => {
+    pool.enqueue('run_1')
+    const session = runner.take()
+    runner.sync([running(session)])
+    runner.restart()
+    for (let i = 0; i < 4; i++) expect(runner.sync([], { engine: ELSEWHERE }).offers).toEqual([])
+    expect(pool.run('run_1')).toMatchObject({ status: 'running', session_id: session })
+    pool.pass(RULES.leaseTtlMs + RULES.leaseGraceMs)
+    pool.sweep()
+    expect(pool.run('run_1').status).toBe('queued')
+    expect(pool.events('run_1')).toContain('lease_expired')
+  })
+
+  test('is kept where it is listed, and from then on its absence counts again', () => {
+    pool.enqueue('run_1', { max_attempts: 1 })
+    const session = runner.take()
+    runner.restart()
+    runner.sync([], { engine: ELSEWHERE })
+    expect(verdictOf(runner.sync([running(session)], { engine: ELSEWHERE }), session)).toBe('keep')
+    runner.sync([], { engine: ELSEWHERE })
+    runner.sync([], { engine: ELSEWHERE })
+    expect(pool.run('run_1').failure?.code).toBe('runner_lost_session')
+  })
+
+  test('is missed as ever when only the Engine’s version is another', () => {
+    pool.enqueue('run_1', { max_attempts: 1 })
+    runner.take()
+    const engine = { id: 'engine-one', version: '21' }
+    runner.sync([], { engine })
+    runner.sync([], { engine })
+    expect(pool.run('run_1').failure?.code).toBe('runner_lost_session')
   })
 })

@@ -13,6 +13,8 @@ export function updateProfile(
 ): boolean {
   const before = JSON.stringify(runner)
   const memo = ctx.memos.get(runner.id)
+  // A state directory may be carried to another host: the credential and the boot it holds say nothing of the Engine.
+  if (request.engine !== undefined && request.engine.id !== runner.engine?.id) leaveToOldEngine(ctx, runner)
   if (isNewBoot) {
     runner.boot = request.boot
     runner.bootId = request.boot_id
