@@ -5,8 +5,9 @@ import { Resources } from './run.ts'
 import { Labels, Name, Note, plainText, Timestamp } from './text.ts'
 
 /**
- * What a runner and the control plane say to each other. Unknown fields are dropped, not refused,
- * so that neighbouring versions understand one another.
+ * What a runner and the control plane say to each other. Unknown fields are dropped, not refused, so that neighbouring
+ * versions understand one another. Nor is a sync refused for a word that only a newer runner knows, or for a detail
+ * that no lease rests on: a refusal renews nothing, so it would end every session the runner holds.
  */
 const Count = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER)
 const BootId = z.string().regex(/^[A-Za-z0-9_-]{8,64}$/, 'expected 8 to 64 characters of A-Z a-z 0-9 _ -')
@@ -72,28 +73,44 @@ export type ExitReason = z.infer<typeof ExitReason>
 /** A report's message is for people; whatever a runner sends is cut, never refused, so that no exit is lost. */
 const ReportText = z.string().transform(text => text.slice(0, 1000).toWellFormed())
 
-export const Exit = z.object({
-  code: z.number().int().nullable(),
-  reason: ExitReason,
-  message: ReportText.optional(),
-})
+/** What cannot be read is as good as not said. */
+function detail<T extends z.ZodType>(schema: T) {
+  const ifReadable = (value: unknown) => (schema.safeParse(value).success ? value : undefined)
+  return z.preprocess(ifReadable, schema.optional()).optional()
+}
+
+const ExitCode = z.number().int().nullable()
+
+export const Exit = z.object({ code: ExitCode, reason: ExitReason, message: ReportText.optional() })
 export type Exit = z.infer<typeof Exit>
+
+/** A reason that is not known here is nobody's test's fault; the message keeps the word for people. */
+const ReportedExit = z
+  .object({ code: ExitCode, reason: ExitReason.or(z.string()), message: detail(z.string()) })
+  .transform(({ code, reason, message }): Exit => {
+    const known = ExitReason.safeParse(reason)
+    if (known.success) return Exit.parse({ code, reason: known.data, message })
+    const said = message === undefined ? reason : `${reason}: ${message}`
+    return Exit.parse({ code, reason: 'engine_error', message: said })
+  })
+
+/** A session in a state that is not known here is held: `accepted` renews it and moves nothing. */
+const ReportedState = SessionState.or(z.string().transform(() => 'accepted' as const))
 
 export const NOTICES = ['adopted', 'memory_pressure', 'log_truncated'] as const
 
-/** A newer runner may have words of its own: they are dropped, for a refusal would lose the whole sync. */
 const Notices = z.array(z.string()).transform(words => NOTICES.filter(known => words.includes(known)))
 
 export const LeaseReport = z
   .object({
     session_id: SessionId,
-    state: SessionState,
-    image_digest: z.string().max(256).optional(),
-    started_at: z.iso.datetime({ offset: true }).optional(),
-    finished_at: z.iso.datetime({ offset: true }).optional(),
-    exit: Exit.optional(),
+    state: ReportedState,
+    image_digest: detail(plainText(256)),
+    started_at: detail(z.iso.datetime({ offset: true })),
+    finished_at: detail(z.iso.datetime({ offset: true })),
+    exit: ReportedExit.optional(),
     /** Things worth a run event that do not end the session. */
-    notices: Notices.optional(),
+    notices: detail(Notices),
   })
   .refine(report => report.state !== 'exited' || report.exit !== undefined, {
     path: ['exit'],
@@ -117,7 +134,8 @@ export const SyncRequest = z.object({
   seq: Count,
   draining: z.boolean(),
   leaving: z.boolean().optional(),
-  inventory: z.enum(['complete', 'unknown']),
+  /** Only `complete` says anything of what is not listed. */
+  inventory: z.enum(['complete', 'unknown']).or(z.string().transform(() => 'unknown' as const)),
   slots: z.object({ max: z.number().int().min(0).max(SLOT_LIMIT) }),
   leases: z
     .array(LeaseReport)
@@ -127,10 +145,10 @@ export const SyncRequest = z.object({
       'a session is listed twice',
     ),
   acks: z.array(CommandId).max(SYNC_ACK_LIMIT),
-  health: Health.optional(),
-  version: Version.optional(),
-  platform: Platform.optional(),
-  engine: Engine.optional(),
+  health: detail(Health),
+  version: detail(Version),
+  platform: detail(Platform),
+  engine: detail(Engine),
 })
 export type SyncRequest = z.infer<typeof SyncRequest>
 

@@ -13,6 +13,7 @@ import {
   runnerPath,
   sync,
   syncBody,
+  takeOffer,
 } from './world.ts'
 
 describe('the way of a run', () => {
@@ -38,6 +39,23 @@ describe('the way of a run', () => {
     expect(ended).toMatchObject({ status: 'succeeded', exit_code: 0, runner_id: runner.id })
     const cancelled = await call('POST', `/api/v1/runs/${runId}/cancel`, { key: tenant.keys.member })
     expect(cancelled.body).toMatchObject({ status: 'succeeded' })
+  })
+
+  it('is not cut short by a word that only a newer runner knows', async () => {
+    const tenant = await makeTenant()
+    const poolId = await makePool(tenant)
+    const runner = await makeRunner(tenant, poolId)
+    const runId = await makeRun(tenant, await makeEnvironment(tenant, poolId), { max_attempts: 1 })
+    const session_id = await takeOffer(runner)
+    const paused = { session_id, state: 'paused', started_at: 'just now', notices: ['warped'] }
+    const kept = ok(await sync(runner, 3, { leases: [paused], health: { fans: 2 } })).body
+    expect(kept.leases).toEqual([{ session_id, verdict: 'keep' }])
+    const evicted = { session_id, state: 'exited', exit: { code: null, reason: 'evicted' } }
+    expect(ok(await sync(runner, 4, { leases: [evicted] })).body.leases).toEqual([
+      { session_id, verdict: 'forget' },
+    ])
+    const run = ok(await call('GET', `/api/v1/runs/${runId}`, { key: tenant.keys.viewer })).body
+    expect(run).toMatchObject({ status: 'failed', failure: { code: 'engine_error', message: 'evicted' } })
   })
 
   it('cancels a queued run in the same reply, and again without a change', async () => {
