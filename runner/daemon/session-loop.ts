@@ -1,31 +1,21 @@
-import { backoffMs } from '../api/backoff.ts'
 import type { Clock } from '../clock.ts'
 import type { Executor } from '../executors/executor.ts'
-import { type Log, reasonOf } from '../log.ts'
+import type { Log } from '../log.ts'
 import type { StateDirectory } from '../state/state-directory.ts'
+import { Attempts } from './attempts.ts'
 import type { Collecting } from './collecting.ts'
 import { Latch } from './latch.ts'
 import type { SessionLedger } from './ledger.ts'
-import type { Action, JournalEntry, Observation } from './ledger-types.ts'
+import type { JournalEntry, Observation } from './ledger-types.ts'
+import { type Call, type EngineAction, SessionCalls } from './session-calls.ts'
 import { logObservation } from './session-log.ts'
 
-/** Longest pause before an action that the Engine did not answer is tried again. */
-const RETRY_CAP_MS = 5_000
 /** A SIGKILL that shows no effect is sent again, at this pace. */
 const RESIGNAL_MS = 2_000
 /** How long a SIGTERM waits for the call that would bring the session to run: an Engine that is well answers by then. */
 const PATIENCE_MS = 2_000
 /** Nothing is due: look again all the same. */
 const IDLE_MS = 60_000
-
-type EngineAction = Exclude<Action, { readonly type: 'journal' }>
-
-interface Call {
-  readonly session_id: string
-  readonly type: EngineAction['type']
-  readonly beganMs: number
-  readonly abort: AbortController
-}
 
 export interface SessionLoopParts {
   readonly ledger: SessionLedger
@@ -55,17 +45,15 @@ export interface SessionLoopParts {
 export class SessionLoop {
   readonly #parts: SessionLoopParts
   readonly #changed = new Latch()
-  /** By session; the one whose outcome counts. */
-  readonly #calls = new Map<string, Call>()
-  /** Given up, and not yet back. */
-  readonly #strays = new Set<Call>()
+  readonly #calls = new SessionCalls()
+  readonly #attempts: Attempts
   readonly #journaling = new Set<string>()
   readonly #watching = new Map<string, AbortController>()
-  readonly #retries = new Map<string, { failures: number; atMs: number }>()
   readonly #signalled = new Map<string, { signal: string; atMs: number }>()
 
   constructor(parts: SessionLoopParts) {
     this.#parts = parts
+    this.#attempts = new Attempts({ clock: parts.clock, log: parts.log, onFailure: parts.onDoubt })
   }
 
   observe(seen: Observation): void {
@@ -87,21 +75,21 @@ export class SessionLoop {
       await this.#changed.wait(this.#pauseMs(), signal)
     }
     for (const abort of this.#watching.values()) abort.abort()
-    for (const { abort } of this.#calls.values()) abort.abort()
+    this.#calls.abortAll()
   }
 
   /** True while something is being written or asked that should be finished before the process ends. */
   isBusy(): boolean {
-    return this.#journaling.size > 0 || [...this.#calls.values()].some(({ type }) => type !== 'prepare')
+    return this.#journaling.size > 0 || this.#calls.current().some(({ type }) => type !== 'prepare')
   }
 
   #pauseMs(): number {
     const now = this.#parts.clock.now()
     const due = [this.#parts.ledger.nextDueAt() ?? Number.POSITIVE_INFINITY]
-    for (const { beganMs } of this.#calls.values()) {
+    for (const { beganMs } of this.#calls.current()) {
       if (beganMs + PATIENCE_MS > now) due.push(beganMs + PATIENCE_MS)
     }
-    for (const { atMs } of this.#retries.values()) if (atMs > now) due.push(atMs)
+    due.push(...this.#attempts.dueAtMs())
     // Only a SIGKILL is repeated; one that is overdue is already on its way or waits for its retry.
     for (const { signal, atMs } of this.#signalled.values()) {
       if (signal === 'SIGKILL' && atMs + RESIGNAL_MS > now) due.push(atMs + RESIGNAL_MS)
@@ -115,17 +103,17 @@ export class SessionLoop {
     this.#collect()
     const actions = ledger.plan(clock.now())
     const wanted = new Set(actions.filter(one => one.type === 'prepare').map(one => one.session_id))
-    for (const call of this.#calls.values()) {
-      if (call.type === 'prepare' && !wanted.has(call.session_id)) this.#giveUp(call)
+    for (const call of this.#calls.current()) {
+      if (call.type === 'prepare' && !wanted.has(call.session_id)) this.#calls.giveUp(call)
     }
     for (const action of actions) {
       if (action.type === 'journal') {
         this.#journal(action.entry)
         continue
       }
-      const call = this.#calls.get(action.session_id)
+      const call = this.#calls.of(action.session_id)
       if (call !== undefined && overtakes(action, call, clock.now())) {
-        this.#giveUp(call)
+        this.#calls.giveUp(call)
         // What it did, if anything, has to be seen.
         onDoubt()
       }
@@ -147,17 +135,13 @@ export class SessionLoop {
 
   #journal(entry: JournalEntry): void {
     const id = entry.session_id
-    const key = `journal ${id}`
-    if (this.#journaling.has(id) || this.#mustWait(key)) return
+    if (this.#journaling.has(id) || this.#attempts.mustWait('journal', id)) return
     this.#journaling.add(id)
-    void this.#attempt(
-      key,
-      'the journal cannot be written; nothing new is started until it can',
-      async () => {
-        await this.#parts.state.journal.write(entry)
-        this.observe({ type: 'journaled', entry })
-      },
-    ).finally(() => {
+    const work = async () => {
+      await this.#parts.state.journal.write(entry)
+      this.observe({ type: 'journaled', entry })
+    }
+    void this.#attempts.make('journal', id, work).finally(() => {
       this.#journaling.delete(id)
       this.#changed.raise()
     })
@@ -165,20 +149,17 @@ export class SessionLoop {
 
   #begin(action: EngineAction): void {
     const { session_id, type } = action
-    const key = `${type} ${session_id}`
-    if (this.#calls.has(session_id) || this.#mustWait(key) || this.#isRepeatedSignal(action)) return
-    if (type === 'erase' && this.#isWrittenTo(session_id)) return
-    if (!this.#mayGo(action)) return
+    if (this.#calls.of(session_id) !== undefined || this.#isRepeatedSignal(action)) return
+    if (this.#attempts.mustWait(type, session_id) || !this.#mayGo(action)) return
     const abort = new AbortController()
     const call = { session_id, type, beganMs: this.#parts.clock.now(), abort }
-    this.#calls.set(session_id, call)
+    this.#calls.begin(call)
     const work = async () => {
       const seen = await this.#perform(action, abort.signal)
       if (seen !== null && !abort.signal.aborted) this.observe(seen)
     }
-    void this.#attempt(key, `cannot ${type} the session`, work, abort.signal).finally(() => {
-      this.#strays.delete(call)
-      if (this.#calls.get(session_id) === call) this.#calls.delete(session_id)
+    void this.#attempts.make(type, session_id, work, abort.signal).finally(() => {
+      this.#calls.end(call)
       this.#changed.raise()
     })
   }
@@ -187,17 +168,11 @@ export class SessionLoop {
   #mayGo({ type, session_id }: EngineAction): boolean {
     const { collecting } = this.#parts
     if (type === 'remove') return collecting.isSpooled(session_id)
-    return type !== 'erase' || collecting.isDone(session_id)
-  }
-
-  #giveUp(call: Call): void {
-    this.#calls.delete(call.session_id)
-    this.#strays.add(call)
-    call.abort.abort()
+    return type !== 'erase' || (collecting.isDone(session_id) && !this.#isWrittenTo(session_id))
   }
 
   #isWrittenTo(id: string): boolean {
-    return this.#journaling.has(id) || [...this.#strays].some(call => call.session_id === id)
+    return this.#journaling.has(id) || this.#calls.hasStray(id)
   }
 
   async #perform(action: EngineAction, abort: AbortSignal): Promise<Observation | null> {
@@ -244,7 +219,7 @@ export class SessionLoop {
     await state.removeSessionFolder(session_id)
     await collecting.forget(session_id)
     await state.journal.erase(session_id)
-    for (const key of this.#retries.keys()) if (key.endsWith(session_id)) this.#retries.delete(key)
+    this.#attempts.forget(session_id)
     return { type: 'erased', session_id }
   }
 
@@ -257,45 +232,17 @@ export class SessionLoop {
   }
 
   #watch(id: string): void {
-    if (this.#watching.has(id) || this.#mustWait(`watch ${id}`)) return
+    if (this.#watching.has(id) || this.#attempts.mustWait('watch', id)) return
     const abort = new AbortController()
     this.#watching.set(id, abort)
     const waiting = async () => {
       const ended = await this.#parts.executor.wait(id, abort.signal)
       this.observe({ ...ended, session_id: id })
     }
-    void this.#attempt(`watch ${id}`, 'lost sight of the session; looking again', waiting).finally(() => {
+    void this.#attempts.make('watch', id, waiting).finally(() => {
       this.#watching.delete(id)
       this.#changed.raise()
     })
-  }
-
-  #mustWait(key: string): boolean {
-    const retry = this.#retries.get(key)
-    return retry !== undefined && retry.atMs > this.#parts.clock.now()
-  }
-
-  /** @param abort once it is raised, no outcome is heard */
-  async #attempt(
-    key: string,
-    complaint: string,
-    work: () => Promise<void>,
-    abort?: AbortSignal,
-  ): Promise<void> {
-    const { clock, log, onDoubt } = this.#parts
-    try {
-      await work()
-      this.#retries.delete(key)
-    } catch (error) {
-      if (abort?.aborted) return
-      const failures = (this.#retries.get(key)?.failures ?? 0) + 1
-      const pauseMs = Math.max(200, backoffMs(failures, 0, Math.random, RETRY_CAP_MS))
-      this.#retries.set(key, { failures, atMs: clock.now() + pauseMs })
-      const line = { about: key, failures, error: reasonOf(error) }
-      if (failures === 1) log.warn(line, complaint)
-      else log.debug(line, complaint)
-      onDoubt()
-    }
   }
 }
 
