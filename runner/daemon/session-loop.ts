@@ -47,6 +47,8 @@ export class SessionLoop {
   readonly #changed = new Latch()
   readonly #calls = new SessionCalls()
   readonly #attempts: Attempts
+  /** What they leave was brought and dropped; they are about to be gone, and collected from no more. */
+  readonly #dropped = new Set<string>()
   readonly #journaling = new Set<string>()
   readonly #watching = new Map<string, AbortController>()
   readonly #signalled = new Map<string, { signal: string; atMs: number }>()
@@ -59,6 +61,7 @@ export class SessionLoop {
   observe(seen: Observation): void {
     const { ledger, clock, log } = this.#parts
     ledger.observe(seen, clock.now())
+    if (seen.type === 'erased') this.#dropped.delete(seen.session_id)
     logObservation(log, 'session_id' in seen ? ledger.session(seen.session_id) : undefined, seen)
     this.wake()
   }
@@ -128,6 +131,7 @@ export class SessionLoop {
     const { ledger, collecting } = this.#parts
     for (const id of ledger.collectableIds('running')) collecting.watch(id)
     for (const id of ledger.collectableIds('ended')) {
+      if (this.#dropped.has(id)) continue
       collecting.watch(id)
       collecting.ended(id)
     }
@@ -217,6 +221,7 @@ export class SessionLoop {
   async #erase(session_id: string): Promise<Observation> {
     const { state, collecting } = this.#parts
     await state.removeSessionFolder(session_id)
+    this.#dropped.add(session_id)
     await collecting.forget(session_id)
     await state.journal.erase(session_id)
     this.#attempts.forget(session_id)

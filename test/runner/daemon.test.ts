@@ -137,6 +137,18 @@ describe('running', () => {
     expect(readdirSync(join(directory, 'host'))).toEqual([])
   })
 
+  test('of many runs that end while others run, nothing is left either', async () => {
+    const letters = [...'0123456789ab']
+    start({ MAX_CONCURRENCY: '6' })
+    await ready()
+    for (const letter of letters)
+      plane.offer(anOffer(letter, { job: shell('exit 0'), offer_ttl_ms: 600_000 }))
+    await until('all ends', () => plane.exits.size === letters.length)
+    const left = () =>
+      ['journal', 'sessions', 'host', 'logs'].flatMap(name => readdirSync(join(directory, name)))
+    await until('nothing is left', () => left().length === 0)
+  })
+
   test('a sync whose reply was lost is repeated with a higher seq, and the run is done once', async () => {
     start()
     await ready()

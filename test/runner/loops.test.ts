@@ -281,12 +281,19 @@ test('a setting that never fitted ends the loop', async () => {
   await expect(ended).rejects.toThrow('no such network')
 })
 
-function sessionLoop(ledger: SessionLedger, executor: object, removeSessionFolder = async () => undefined) {
+interface Around {
+  readonly removeSessionFolder?: () => Promise<void>
+  readonly eraseEntry?: () => Promise<void>
+  readonly collecting?: Partial<SessionLoopParts['collecting']>
+}
+
+function sessionLoop(ledger: SessionLedger, executor: object, around: Around = {}) {
+  const { removeSessionFolder = async () => undefined, eraseEntry = async () => undefined } = around
   const parts = {
     ledger,
     executor,
-    state: { journal: { write: async () => undefined, erase: async () => undefined }, removeSessionFolder },
-    collecting: NOTHING_TO_COLLECT,
+    state: { journal: { write: async () => undefined, erase: eraseEntry }, removeSessionFolder },
+    collecting: { ...NOTHING_TO_COLLECT, ...around.collecting },
     clock,
     log: aLog(),
     onChange: () => undefined,
@@ -371,8 +378,10 @@ test('what was given up is not heard, and the folder stays until it can no longe
       },
       signal: async () => ({ type: 'not_running', container: false }),
     },
-    async () => {
-      isErased = true
+    {
+      removeSessionFolder: async () => {
+        isErased = true
+      },
     },
   )
   await until('a create', () => isAsked)
@@ -387,6 +396,40 @@ test('what was given up is not heard, and the folder stays until it can no longe
   await until('nothing is left', () => ledger.isEmpty())
   expect(isErased).toBe(true)
   await end()
+})
+
+test('a session that is being erased is not collected from again, also when that takes two tries', async () => {
+  const ledger = aLedger()
+  ledger.applyReply(aReply({ offers: [anOffer('a')] }), nowMs, nowMs)
+  ledger.end(A, 'stopped', 'the test says so', nowMs)
+  ledger.applyReply(aReply({ leases: [aVerdict('a', 'forget')] }), nowMs, nowMs)
+  const collected: string[] = []
+  const note = (what: string) => () => void collected.push(what)
+  let erasures = 0
+  const { sessions, end } = sessionLoop(
+    ledger,
+    {},
+    {
+      eraseEntry: async () => {
+        erasures += 1
+        for (let wakes = 0; wakes < 3; wakes++) {
+          sessions.wake()
+          await sleep(10)
+        }
+        if (erasures === 1) throw new Error('EIO')
+        nowMs += 1
+      },
+      collecting: { watch: note('watched'), forget: async () => note('forgotten')() },
+    },
+  )
+  await until('the first try', () => erasures === 1)
+  sessions.wake()
+  await sleep(50)
+  nowMs += 60_000
+  await until('nothing is left', () => ledger.isEmpty())
+  await end()
+  expect(erasures).toBe(2)
+  expect(collected.slice(collected.indexOf('forgotten'))).toEqual(['forgotten', 'forgotten'])
 })
 
 describe('the size of the folders of running sessions', () => {
