@@ -29,8 +29,22 @@ export const STREAM_CLOSE = {
   malformed: 4413,
 } as const
 
-/** A viewer has at most this many frames on their way to it. */
+/** A viewer has at most this many frames on their way to it, and so has the relay from its publisher. */
 export const FRAMES_IN_FLIGHT = 2
+/**
+ * The publisher sends the text `ping` now and then and after every frame; it is answered `pong` without waking the
+ * relay. By it the publisher knows that a frame has arrived, and both ends find out that the other one is gone although
+ * nothing said so: soon enough that viewers learn of a break of ten seconds while it lasts, and that the picture is
+ * back right after. Two frames on a line of 400 kbit/s do not outlast the timeout.
+ */
+export const PUBLISHER_PULSE = {
+  ping: 'ping',
+  pong: 'pong',
+  pingIntervalMs: 2_000,
+  pongTimeoutMs: 4_000,
+  /** Some pings in a row did not come. */
+  silenceMs: 7_000,
+} as const
 /** Larger than any message a viewer or a publisher has reason to send as text. */
 export const STREAM_TEXT_LIMIT_BYTES = 16 * 1024
 
@@ -71,9 +85,13 @@ export const WatchMode = z.enum(WATCH_MODES)
 export type WatchMode = z.infer<typeof WatchMode>
 
 const Pixels = z.number().int().min(1).max(16_384)
-const Seq = z.number().int().min(0).max(0xffff_ffff)
+const SEQ_MAX = 0xffff_ffff
+const Seq = z.number().int().min(0).max(SEQ_MAX)
 
-/** To a viewer, first of all. Width and height are null until the publisher has said them. */
+/**
+ * To a viewer, first of all, and again before the first frame of another size. Width and height are null until the
+ * publisher has said them.
+ */
 const ViewerHello = z.object({
   type: z.literal('hello'),
   mode: WatchMode,
@@ -132,6 +150,15 @@ const Ack = z.object({ type: z.literal('ack'), seq: Seq })
 const Input = z.object({ type: z.literal('input'), event: InputEvent })
 export const FromViewer = z.discriminatedUnion('type', [Ack, Input])
 export type FromViewer = z.infer<typeof FromViewer>
+
+/** There is one ack for every frame that a viewer draws, and reading one by its schema costs more than passing a frame on. */
+const USUAL_ACK = /^\{"type":"ack","seq":(0|[1-9]\d{0,9})\}$/
+
+/** @returns the sequence number of an ack in its usual form; null for everything else, which `FromViewer` is for */
+export function readAck(text: string): number | null {
+  const seq = USUAL_ACK.exec(text)?.[1]
+  return seq === undefined || Number(seq) > SEQ_MAX ? null : Number(seq)
+}
 
 /** What is wanted of the publisher: with no viewers, nothing. `refresh` asks for a frame of what is seen now. */
 const Demand = z.object({

@@ -42,7 +42,7 @@ export default {
       return await env.BARE.getByName(name).fetch(new Request(`https://bare/${role}`, request))
     }
     const relay = env.SESSION_RELAY.getByName(name)
-    const identity = { tenant_id: 'ten', pool_id: 'pol', run_id: 'run', session_id: name }
+    const identity = { tenant_id: 'ten', pool_id: 'pol', run_id: 'run', session_id: name, runner_id: 'rnr' }
     const headers = new Headers({ upgrade: 'websocket', 'x-certyn-relay-role': role })
     if (role === 'publisher') {
       headers.set('x-certyn-relay-identity', JSON.stringify(identity))

@@ -1,6 +1,7 @@
 import { typeidUnboxed } from 'typeid-js'
 import type { Result } from '../../protocol/errors.ts'
 import { ID_PREFIXES } from '../../protocol/ids.ts'
+import { logLine } from '../log.ts'
 import { relayEnabled, runnersEnabled, type Settings } from '../settings.ts'
 import type { AlarmClock } from './alarm.ts'
 import type { PoolContext, Rules } from './core/context.ts'
@@ -123,6 +124,7 @@ export class AwakePool {
         leaseDueAt: null,
         ring: new Set(),
         streamsEnded: new Set(),
+        streamsOrdered: [],
         hangUp: new Set(),
         joined: new Set(),
         workWaits: false,
@@ -133,10 +135,22 @@ export class AwakePool {
   #apply(ctx: PoolContext): void {
     this.#parts.alarm.wakeBy(ctx.effects.wakeAt)
     this.#leasesDueAt = Math.min(this.#leasesDueAt, ctx.effects.leaseDueAt ?? this.#leasesDueAt)
+    for (const order of ctx.effects.streamsOrdered) this.#logOrder(order)
     for (const sessionId of ctx.effects.streamsEnded) this.#parts.endRelay(sessionId)
     for (const runnerId of ctx.effects.hangUp) this.#parts.doorbells.hangUp(runnerId)
     for (const runnerId of ctx.effects.ring) this.#parts.doorbells.ring(runnerId, ctx.now)
     if (ctx.effects.workWaits || ctx.effects.joined.size > 0) this.#ringForWork(ctx)
+  }
+
+  #logOrder({
+    type,
+    id,
+    runId,
+    sessionId,
+    runnerId,
+  }: PoolContext['effects']['streamsOrdered'][number]): void {
+    const ids = { pool_id: this.record.poolId, run_id: runId, session_id: sessionId, runner_id: runnerId }
+    logLine('info', `${type}_ordered`, { ...ids, command_id: id })
   }
 
   #ringForWork(ctx: PoolContext): void {

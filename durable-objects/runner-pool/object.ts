@@ -4,7 +4,12 @@ import { accepted, type Refusal, type Result, refused } from '../../protocol/err
 import type { Placement, Run } from '../../protocol/run.ts'
 import type { SyncRequest, SyncResponse } from '../../protocol/runner-api.ts'
 import { logLine, reasonOf } from '../log.ts'
-import type { SessionIdentity, SessionRelayRpc, StreamReport } from '../session-relay/rpc.ts'
+import type {
+  SessionIdentity,
+  SessionRelayRpc,
+  StreamReport,
+  WatchableSession,
+} from '../session-relay/rpc.ts'
 import { parseSettings } from '../settings.ts'
 import { AlarmClock } from './alarm.ts'
 import { AwakePool, type PoolParts } from './awake-pool.ts'
@@ -147,7 +152,7 @@ export class RunnerPool extends DurableObject<RunnerPoolEnv> implements RunnerPo
     })
   }
 
-  async watchableSession(runId: string): Promise<Result<{ session_id: string }>> {
+  async watchableSession(runId: string): Promise<Result<WatchableSession>> {
     return this.#command(ctx => {
       const run = readRun(ctx, runId)
       return run === null ? refused('not_found', 'no such run') : watchableSession(ctx, run)

@@ -3,7 +3,7 @@ import type { Result } from '../../protocol/errors.ts'
 import type { Placement, Resources, Run } from '../../protocol/run.ts'
 import type { Engine, Platform, SyncRequest, SyncResponse } from '../../protocol/runner-api.ts'
 import type { Labels } from '../../protocol/text.ts'
-import type { SessionIdentity, StreamReport } from '../session-relay/rpc.ts'
+import type { SessionIdentity, StreamReport, WatchableSession } from '../session-relay/rpc.ts'
 import type { Purpose } from './core/session-grants.ts'
 
 /**
@@ -26,7 +26,7 @@ export interface RunnerPoolRpc {
   cancelRun(runId: string): Promise<Result<Run>>
   placement(runId: string): Promise<Result<Placement>>
   /** The live session of the run, or `not_running`. */
-  watchableSession(runId: string): Promise<Result<{ session_id: string }>>
+  watchableSession(runId: string): Promise<Result<WatchableSession>>
   /** A relay's report of who is there; see `session-relay/`. */
   streamChanged(runId: string, sessionId: string, report: StreamReport): Promise<Result<{ live: boolean }>>
 

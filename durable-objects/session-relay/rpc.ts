@@ -1,3 +1,4 @@
+import { z } from 'zod'
 import type { Result } from '../../protocol/errors.ts'
 import type { WatchMode } from '../../protocol/stream.ts'
 
@@ -18,7 +19,29 @@ export interface SessionIdentity {
   readonly session_id: string
 }
 
-export interface TicketGrant extends SessionIdentity {
+/** A session is never given to a second runner. */
+export const RelayIdentity = z.object({
+  tenant_id: z.string(),
+  pool_id: z.string(),
+  run_id: z.string(),
+  session_id: z.string(),
+  runner_id: z.string(),
+}) satisfies z.ZodType<SessionIdentity>
+export type RelayIdentity = z.infer<typeof RelayIdentity>
+
+export function isSameSession(one: RelayIdentity, other: RelayIdentity): boolean {
+  return (
+    one.tenant_id === other.tenant_id &&
+    one.pool_id === other.pool_id &&
+    one.run_id === other.run_id &&
+    one.session_id === other.session_id &&
+    one.runner_id === other.runner_id
+  )
+}
+
+export type WatchableSession = Pick<RelayIdentity, 'session_id' | 'runner_id'>
+
+export interface TicketGrant extends RelayIdentity {
   readonly ticket_hash: string
   readonly mode: WatchMode
   /** Epoch milliseconds. */
@@ -34,7 +57,7 @@ export interface TicketGrant extends SessionIdentity {
 /** Headers of the upgrades that the Worker forwards to `fetch`; it sets or removes every one of them. */
 export const RELAY_HEADERS = {
   role: 'x-certyn-relay-role',
-  /** JSON of a `SessionIdentity`; publishers only, vouched for by the pool's object. */
+  /** JSON of a `RelayIdentity`; publishers only, vouched for by the pool's object. */
   identity: 'x-certyn-relay-identity',
   /** Of a viewer. */
   ticketHash: 'x-certyn-ticket-hash',
@@ -45,5 +68,5 @@ export const RELAY_HEADERS = {
 export interface StreamReport {
   readonly viewers: number
   readonly publisher: boolean
-  readonly state: 'off' | 'connecting' | 'live' | 'ended'
+  readonly state: 'off' | 'connecting' | 'live'
 }

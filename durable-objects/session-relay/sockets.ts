@@ -9,92 +9,129 @@ import {
 const VIEWER = 'viewer'
 const PUBLISHER = 'publisher'
 
+/** `state` is what is known; the attachment is as much of it as an object that forgot has to find again. */
 export interface Viewer {
   readonly socket: WebSocket
-  readonly state: ViewerAttachment
+  state: ViewerAttachment
+  stored: ViewerAttachment
 }
 export interface Publisher {
   readonly socket: WebSocket
   readonly state: PublisherAttachment
 }
 
+type Runtime = Pick<
+  DurableObjectState,
+  'acceptWebSocket' | 'getWebSockets' | 'getWebSocketAutoResponseTimestamp'
+>
+
 /**
- * The session's hibernating sockets. What is known of each is its attachment, written at every change, because
- * between any two messages the object may forget everything else.
+ * The session's hibernating sockets that are in use: what is closing is not among them, and is not heard any more.
+ * Between any two messages the object may forget all of this and find it again in the sockets' attachments.
  */
 export class RelaySockets {
-  readonly #ctx: Pick<DurableObjectState, 'acceptWebSocket' | 'getWebSockets'>
-  readonly #viewers = new Map<WebSocket, ViewerAttachment>()
+  readonly #ctx: Runtime
+  readonly #viewers = new Map<WebSocket, Viewer>()
+  #publisher: Publisher | null = null
 
-  constructor(ctx: Pick<DurableObjectState, 'acceptWebSocket' | 'getWebSockets'>) {
+  constructor(ctx: Runtime) {
     this.#ctx = ctx
-    for (const socket of ctx.getWebSockets(VIEWER)) {
-      const state = attachmentOf(socket)
-      if (isOpen(socket) && state?.role === VIEWER) this.#viewers.set(socket, state)
+    for (const socket of ctx.getWebSockets()) {
+      const state = isOpen(socket) ? attachmentOf(socket) : null
+      if (state?.role === VIEWER) this.#viewers.set(socket, { socket, state, stored: state })
+      // Of two, the one whose close is still on its way is the older.
+      else if (state?.role === PUBLISHER && state.connected_at >= (this.#publisher?.state.connected_at ?? 0))
+        this.#publisher = { socket, state }
     }
+  }
+
+  get publisher(): Publisher | null {
+    return this.#publisher
   }
 
   get viewerCount(): number {
     return this.#viewers.size
   }
 
-  viewers(): Viewer[] {
-    return [...this.#viewers].map(([socket, state]) => ({ socket, state }))
+  get isEmpty(): boolean {
+    return this.#viewers.size === 0 && this.#publisher === null
+  }
+
+  viewers(): Iterable<Viewer> {
+    return this.#viewers.values()
+  }
+
+  viewer(socket: WebSocket): Viewer | null {
+    return this.#viewers.get(socket) ?? null
   }
 
   viewersFrom(source: string): number {
-    return this.viewers().filter(({ state }) => state.source === source).length
+    return [...this.viewers()].filter(({ state }) => state.source === source).length
   }
 
-  addViewer(socket: WebSocket, state: ViewerAttachment): void {
+  addViewer(socket: WebSocket, state: ViewerAttachment): Viewer {
     this.#ctx.acceptWebSocket(socket, [VIEWER])
-    this.update(socket, state)
-  }
-
-  addPublisher(socket: WebSocket, state: PublisherAttachment): void {
-    this.#ctx.acceptWebSocket(socket, [PUBLISHER])
-    this.update(socket, state)
-  }
-
-  /** The newest, should an older one's close still be on its way. */
-  publisher(): Publisher | null {
-    let newest: Publisher | null = null
-    for (const socket of this.#ctx.getWebSockets(PUBLISHER)) {
-      const state = attachmentOf(socket)
-      if (!isOpen(socket) || state?.role !== PUBLISHER) continue
-      if (newest === null || state.connected_at >= newest.state.connected_at) newest = { socket, state }
-    }
-    return newest
-  }
-
-  of(socket: WebSocket): Attachment | null {
-    return this.#viewers.get(socket) ?? attachmentOf(socket)
-  }
-
-  update(socket: WebSocket, state: Attachment): void {
-    if (state.role === VIEWER) this.#viewers.set(socket, state)
+    const viewer = { socket, state, stored: state }
+    this.#viewers.set(socket, viewer)
     socket.serializeAttachment(state)
+    return viewer
+  }
+
+  /** Takes the place of the one before, which is given back to be sent off. */
+  addPublisher(socket: WebSocket, state: PublisherAttachment): Publisher | null {
+    const before = this.#publisher
+    this.#ctx.acceptWebSocket(socket, [PUBLISHER])
+    this.#publisher = { socket, state }
+    socket.serializeAttachment(state)
+    return before
+  }
+
+  store(viewer: Viewer): void {
+    viewer.stored = viewer.state
+    viewer.socket.serializeAttachment(viewer.state)
+  }
+
+  updatePublisher(change: Partial<PublisherAttachment>): void {
+    if (this.#publisher === null) return
+    const { socket, state } = this.#publisher
+    this.#publisher = { socket, state: { ...state, ...change } }
+    socket.serializeAttachment(this.#publisher.state)
+  }
+
+  /** Epoch milliseconds, null before the first. Pings are answered without waking the object. */
+  publisherPingedAt(): number | null {
+    if (this.#publisher === null) return null
+    return this.#ctx.getWebSocketAutoResponseTimestamp(this.#publisher.socket)?.getTime() ?? null
   }
 
   close(socket: WebSocket, code: number, reason: string): void {
-    this.#viewers.delete(socket)
+    this.forget(socket)
     if (isOpen(socket)) socket.close(code, reason)
   }
 
-  /** The other end has closed it, or it broke. */
-  forget(socket: WebSocket): void {
-    this.#viewers.delete(socket)
+  closeAll(code: number, reason: string): void {
+    for (const socket of this.#ctx.getWebSockets()) this.close(socket, code, reason)
   }
 
-  all(): WebSocket[] {
-    return this.#ctx.getWebSockets().filter(isOpen)
+  forget(socket: WebSocket): void {
+    this.#viewers.delete(socket)
+    if (this.#publisher?.socket === socket) this.#publisher = null
+  }
+
+  /** What the socket was, also after it is out of use. */
+  roleOf(socket: WebSocket): Attachment['role'] | null {
+    return attachmentOf(socket)?.role ?? null
   }
 }
 
 /** A socket that is closing takes nothing more, and that is no error. */
-export function sendTo(socket: WebSocket, message: ToViewer | ToPublisher | Uint8Array<ArrayBuffer>): void {
+export function sendTo(
+  socket: WebSocket,
+  message: ToViewer | ToPublisher | Uint8Array<ArrayBuffer> | string,
+): void {
   if (!isOpen(socket)) return
-  socket.send(message instanceof Uint8Array ? message : JSON.stringify(message))
+  const isEncoded = typeof message === 'string' || message instanceof Uint8Array
+  socket.send(isEncoded ? message : JSON.stringify(message))
 }
 
 function isOpen(socket: WebSocket): boolean {

@@ -1,6 +1,7 @@
 import type { WatchMode } from '../../protocol/stream.ts'
 import { integer, integerOrNull, type Sql, text } from '../runner-pool/store/sql.ts'
-import type { SessionIdentity, TicketGrant } from './rpc.ts'
+import { type Course, OUTSET } from './core/joint.ts'
+import type { RelayIdentity, TicketGrant } from './rpc.ts'
 
 /** The relay's tables. Nothing is written before the first ticket or publisher names the session. */
 
@@ -8,7 +9,7 @@ const MIGRATIONS: readonly string[] = [
   `CREATE TABLE relay (
      id INTEGER PRIMARY KEY CHECK (id = 1),
      tenant_id TEXT NOT NULL, pool_id TEXT NOT NULL, run_id TEXT NOT NULL, session_id TEXT NOT NULL,
-     waiting_since INTEGER, was_live INTEGER NOT NULL DEFAULT 0
+     runner_id TEXT NOT NULL, waiting_since INTEGER, was_live INTEGER NOT NULL, said TEXT NOT NULL
    );
    CREATE TABLE tickets (
      hash TEXT PRIMARY KEY, mode TEXT NOT NULL, expires_at INTEGER NOT NULL, source TEXT NOT NULL,
@@ -16,11 +17,9 @@ const MIGRATIONS: readonly string[] = [
    ) WITHOUT ROWID;`,
 ]
 
-export interface RelayRecord extends SessionIdentity {
-  /** Since when viewers wait for a publisher, in epoch milliseconds. */
-  waitingSince: number | null
-  /** Whether viewers have seen a picture before. */
-  wasLive: boolean
+export interface RelayRecord {
+  readonly identity: RelayIdentity
+  readonly course: Course
 }
 
 export type Ticket = Pick<TicketGrant, 'mode' | 'source' | 'source_expires_at' | 'source_max_viewers'>
@@ -39,30 +38,43 @@ export class RelayStore {
     const [row] = this.#sql.exec('SELECT * FROM relay')
     if (row === undefined) return null
     return {
-      tenant_id: text(row, 'tenant_id'),
-      pool_id: text(row, 'pool_id'),
-      run_id: text(row, 'run_id'),
-      session_id: text(row, 'session_id'),
-      waitingSince: integerOrNull(row, 'waiting_since'),
-      wasLive: integer(row, 'was_live') === 1,
+      identity: {
+        tenant_id: text(row, 'tenant_id'),
+        pool_id: text(row, 'pool_id'),
+        run_id: text(row, 'run_id'),
+        session_id: text(row, 'session_id'),
+        runner_id: text(row, 'runner_id'),
+      },
+      course: {
+        waitingSince: integerOrNull(row, 'waiting_since'),
+        wasLive: integer(row, 'was_live') === 1,
+        said: text(row, 'said'),
+      },
     }
   }
 
-  initialise(identity: SessionIdentity): RelayRecord {
+  initialise(identity: RelayIdentity): RelayRecord {
     for (const migration of MIGRATIONS) this.#sql.exec(migration)
-    const { tenant_id, pool_id, run_id, session_id } = identity
+    const { tenant_id, pool_id, run_id, session_id, runner_id } = identity
     this.#sql.exec(
-      'INSERT INTO relay (id, tenant_id, pool_id, run_id, session_id) VALUES (1, ?, ?, ?, ?)',
+      `INSERT INTO relay (id, tenant_id, pool_id, run_id, session_id, runner_id, was_live, said)
+       VALUES (1, ?, ?, ?, ?, ?, 0, '')`,
       tenant_id,
       pool_id,
       run_id,
       session_id,
+      runner_id,
     )
-    return { tenant_id, pool_id, run_id, session_id, waitingSince: null, wasLive: false }
+    return { identity: { tenant_id, pool_id, run_id, session_id, runner_id }, course: OUTSET }
   }
 
-  save({ waitingSince, wasLive }: RelayRecord): void {
-    this.#sql.exec('UPDATE relay SET waiting_since = ?, was_live = ?', waitingSince, wasLive ? 1 : 0)
+  save({ waitingSince, wasLive, said }: Course): void {
+    this.#sql.exec(
+      'UPDATE relay SET waiting_since = ?, was_live = ?, said = ?',
+      waitingSince,
+      wasLive ? 1 : 0,
+      said,
+    )
   }
 
   addTicket(grant: TicketGrant): void {

@@ -55,6 +55,7 @@ export class TestPool {
         leaseDueAt: null,
         ring: new Set(),
         streamsEnded: new Set(),
+        streamsOrdered: [],
         hangUp: new Set(),
         joined: new Set(),
         workWaits: false,

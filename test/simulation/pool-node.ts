@@ -164,6 +164,7 @@ export class PoolNode {
         leaseDueAt: null,
         ring: new Set(),
         streamsEnded: new Set(),
+        streamsOrdered: [],
         hangUp: new Set(),
         joined: new Set(),
         workWaits: false,

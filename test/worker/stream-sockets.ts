@@ -125,6 +125,9 @@ export class Ear {
 }
 
 export class TestViewer extends Ear {
+  /** The last frame it has acknowledged. */
+  acked = -1
+
   static async join(live: LiveRun, mode: 'view' | 'control' = 'view'): Promise<TestViewer> {
     return new TestViewer(await dialStream(live.runId, await ticketFor(live, mode)))
   }
@@ -133,12 +136,17 @@ export class TestViewer extends Ear {
     return ToViewer.parse(JSON.parse(String(await this.next())))
   }
 
-  /** @returns the next frame's sequence number; messages before it are skipped */
-  async frame(): Promise<number> {
+  /** @returns the next frame; messages before it are skipped */
+  async bytes(): Promise<Uint8Array> {
     for (;;) {
       const heard = await this.next()
-      if (heard instanceof Uint8Array) return new DataView(heard.buffer).getUint32(1)
+      if (heard instanceof Uint8Array) return heard
     }
+  }
+
+  /** @returns the next frame's sequence number */
+  async frame(): Promise<number> {
+    return new DataView((await this.bytes()).buffer).getUint32(1)
   }
 
   async until(stream: 'connecting' | 'live' | 'ended'): Promise<ToViewer> {
@@ -151,6 +159,7 @@ export class TestViewer extends Ear {
   }
 
   ack(seq: number): void {
+    this.acked = seq
     this.send({ type: 'ack', seq })
   }
 }
@@ -171,7 +180,7 @@ export class TestPublisher extends Ear {
     }
   }
 
-  frame(seq: number, image = new Uint8Array([0xff, 0xd8, seq])): void {
+  frame(seq: number, image: Uint8Array = new Uint8Array([0xff, 0xd8, seq])): void {
     this.send(encodeFrame({ seq, capturedAtMs: 1_700_000_000_000 + seq, image }))
   }
 }

@@ -1,4 +1,6 @@
-import { accepted, type Result } from '../../protocol/errors.ts'
+import { logLine } from '../../durable-objects/log.ts'
+import { goodSources } from '../../durable-objects/session-relay/sources.ts'
+import { accepted, type Result, refused } from '../../protocol/errors.ts'
 import { TICKET_TTL_SECONDS, type ViewerTicket } from '../../protocol/live.ts'
 import { hashSecret, mintSecret } from '../../protocol/secrets.ts'
 import type { WatchMode } from '../../protocol/stream.ts'
@@ -23,7 +25,7 @@ export async function issueTicket(edge: Edge, admission: Admission): Promise<Res
   const { tenantId, poolId, runId, source } = admission
   const session = await edge.pool(poolId).watchableSession(runId)
   if (!session.ok) return session
-  const { session_id } = session.value
+  const { session_id, runner_id } = session.value
   const ticket = mintSecret('viewerTicket')
   const expiresAt = edge.now + TICKET_TTL_SECONDS * 1000
   // Before the ticket exists: whoever revokes its source afterwards finds the relay.
@@ -33,6 +35,7 @@ export async function issueTicket(edge: Edge, admission: Admission): Promise<Res
     pool_id: poolId,
     run_id: runId,
     session_id,
+    runner_id,
     ticket_hash: await hashSecret(ticket),
     mode: admission.mode,
     expires_at: expiresAt,
@@ -41,6 +44,10 @@ export async function issueTicket(edge: Edge, admission: Admission): Promise<Res
     source_max_viewers: admission.sourceMaxViewers,
   })
   if (!admitted.ok) return admitted
+  // Whoever revokes the source from here on finds the ticket at the relay; whoever did so before is seen now.
+  const good = await goodSources(edge.env.DB, tenantId, [source], Date.now())
+  if (!good.has(source)) return refused('unauthenticated', 'What the ticket was asked for with was revoked.')
+  logLine('info', 'viewer_ticket_issued', { run_id: runId, session_id, runner_id, source })
   const url = new URL(`/api/v1/runs/${runId}/stream`, originOf(edge.request))
   url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:'
   return accepted({ ticket, expires_at: timestamp(expiresAt), url: url.href })

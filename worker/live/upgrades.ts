@@ -1,5 +1,10 @@
 import { z } from 'zod'
-import { RELAY_HEADERS, type SessionIdentity } from '../../durable-objects/session-relay/rpc.ts'
+import { logLine } from '../../durable-objects/log.ts'
+import {
+  RELAY_HEADERS,
+  type RelayIdentity,
+  type WatchableSession,
+} from '../../durable-objects/session-relay/rpc.ts'
 import { ERROR_CODES, type Result, refused } from '../../protocol/errors.ts'
 import { isWellFormedSecret } from '../../protocol/secrets.ts'
 import { STREAM_SUBPROTOCOL, TICKET_SUBPROTOCOL_PREFIX } from '../../protocol/stream.ts'
@@ -42,26 +47,40 @@ export const BAD_TICKET = refused(
 )
 
 type RelayRole =
-  | { readonly role: 'publisher'; readonly identity: SessionIdentity }
-  | { readonly role: 'viewer'; readonly runId: string; readonly ticketHash: string }
+  | { readonly role: 'publisher'; readonly identity: RelayIdentity }
+  | {
+      readonly role: 'viewer'
+      readonly runId: string
+      readonly session: WatchableSession
+      readonly ticketHash: string
+    }
 
 const Refused = z.object({ code: z.enum(ERROR_CODES), detail: z.string() })
 
 /** Only these headers tell the relay who comes; whatever the outside sent under their names is dropped. */
-export async function upgradeAt(
-  edge: Edge,
-  sessionId: string,
-  who: RelayRole,
-): Promise<Result<Reply<never>>> {
+export async function upgradeAt(edge: Edge, who: RelayRole): Promise<Result<Reply<never>>> {
+  const ids = idsOf(who)
+
   const headers = new Headers({ upgrade: 'websocket', [RELAY_HEADERS.role]: who.role })
   if (who.role === 'publisher') headers.set(RELAY_HEADERS.identity, JSON.stringify(who.identity))
   else {
     headers.set(RELAY_HEADERS.ticketHash, who.ticketHash)
     headers.set(RELAY_HEADERS.runId, who.runId)
   }
-  const response = await edge.relay(sessionId).fetch(new Request(edge.request.url, { headers }))
-  if (response.status === 101) return { ok: true, value: { status: 'raw', response } }
+  const response = await edge.relay(ids.session_id).fetch(new Request(edge.request.url, { headers }))
+  if (response.status === 101) {
+    logLine('info', `relay_${who.role}_upgraded`, ids)
+    return { ok: true, value: { status: 'raw', response } }
+  }
   const refusal = Refused.safeParse(await response.json().catch(() => null))
+  const code = refusal.success ? refusal.data.code : `status ${response.status}`
+  logLine('warn', `relay_${who.role}_refused`, { ...ids, code })
   if (!refusal.success) return refused('overloaded', 'The relay could not take the connection.')
   return refusal.data.code === 'unauthenticated' ? BAD_TICKET : { ok: false, error: refusal.data }
+}
+
+function idsOf(who: RelayRole) {
+  const { session_id, runner_id } = who.role === 'publisher' ? who.identity : who.session
+  const run_id = who.role === 'publisher' ? who.identity.run_id : who.runId
+  return { run_id, session_id, runner_id }
 }

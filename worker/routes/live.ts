@@ -85,7 +85,7 @@ export const liveRoutes = [
       const session = await call.pool(poolId).watchableSession(run_id)
       if (!session.ok) return session.error.code === 'not_found' ? BAD_TICKET : session
       const ticketHash = await hashSecret(ticket.value)
-      return await upgradeAt(call, session.value.session_id, { role: 'viewer', runId: run_id, ticketHash })
+      return await upgradeAt(call, { role: 'viewer', runId: run_id, session: session.value, ticketHash })
     },
   }),
   defineRoute({

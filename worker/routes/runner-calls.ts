@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { logLine } from '../../durable-objects/log.ts'
 import { DOORBELL_HEADERS } from '../../durable-objects/runner-pool/rpc.ts'
 import { accepted, type Refusal, type Result, refused } from '../../protocol/errors.ts'
 import { PoolId, RunnerId, SessionId } from '../../protocol/ids.ts'
@@ -148,11 +149,18 @@ export const runnerRoutes = [
       const granted = await call
         .pool(params.pool_id)
         .sessionGrant(params.runner_id, credentialHash, params.session_id, 'publish')
-      if (!granted.ok) return noted(call, params, granted)
+      if (!granted.ok) {
+        const { runner_id, session_id } = params
+        logLine('warn', 'relay_publisher_refused', { session_id, runner_id, code: granted.error.code })
+        return noted(call, params, granted)
+      }
       if (!isUpgrade(call.request)) {
         return refused('invalid_request', 'The relay is a websocket: send Upgrade: websocket.')
       }
-      return await upgradeAt(call, params.session_id, { role: 'publisher', identity: granted.value })
+      return await upgradeAt(call, {
+        role: 'publisher',
+        identity: { ...granted.value, runner_id: params.runner_id },
+      })
     },
   }),
 ]

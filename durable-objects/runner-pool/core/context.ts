@@ -1,5 +1,5 @@
 import type { PoolStore } from '../store/store.ts'
-import type { PoolRecord, RunnerMemo } from './model.ts'
+import type { CommandRecord, PoolRecord, RunnerMemo } from './model.ts'
 
 /** Durations of the rules, in milliseconds, from the settings. */
 export interface Rules {
@@ -49,6 +49,8 @@ export interface Effects {
   readonly ring: Set<string>
   /** Sessions that have ended with a relay of theirs still open. */
   readonly streamsEnded: Set<string>
+  /** Lines to relays that runners were ordered to open or to close: worth a line in the log. */
+  readonly streamsOrdered: (CommandRecord & { readonly runId: string })[]
   /** Runners whose credential has died: their doorbells are closed. */
   readonly hangUp: Set<string>
   /** Lanes that a run has begun to wait in. */

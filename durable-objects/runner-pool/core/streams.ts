@@ -1,6 +1,6 @@
 import { accepted, type Result, refused } from '../../../protocol/errors.ts'
 import { isTerminal, type Run } from '../../../protocol/run.ts'
-import type { StreamReport } from '../../session-relay/rpc.ts'
+import type { StreamReport, WatchableSession } from '../../session-relay/rpc.ts'
 import { recordEvent } from './attempt.ts'
 import type { PoolContext } from './context.ts'
 import type { CommandRecord, LeaseRecord, RunRecord, StreamRecord } from './model.ts'
@@ -26,7 +26,7 @@ export function streamChanged(
   const stream: StreamRecord = {
     runnerId: lease.runnerId,
     sessionId,
-    state: state === 'ended' ? 'off' : state,
+    state,
     viewers,
     publisher,
   }
@@ -75,15 +75,18 @@ function orderStream(
   }
   // A runner that has not listed the session has nothing to open.
   if (isOrdered || stream.publisher === isWanted || lease.state === 'offered') return false
-  ctx.store.commands.insert({
+  const { runId, runnerId, sessionId } = lease
+  const order: CommandRecord = {
     id: ctx.mintId('command'),
-    runnerId: lease.runnerId,
-    sessionId: lease.sessionId,
+    runnerId,
+    sessionId,
     type,
     reason: null,
     issuedAt: ctx.now,
-  })
-  ctx.effects.ring.add(lease.runnerId)
+  }
+  ctx.store.commands.insert(order)
+  ctx.effects.streamsOrdered.push({ ...order, runId })
+  ctx.effects.ring.add(runnerId)
   return true
 }
 
@@ -95,13 +98,13 @@ export function streamOf(ctx: PoolContext, run: RunRecord): Run['stream'] {
 }
 
 /** @returns what identifies the session to its relay, or why nobody can watch the run now */
-export function watchableSession(ctx: PoolContext, run: RunRecord): Result<{ session_id: string }> {
+export function watchableSession(ctx: PoolContext, run: RunRecord): Result<WatchableSession> {
   if (!run.spec.stream) return refused('not_running', 'the run was created without a live view')
   const lease = run.sessionId === null ? null : leaseOf(ctx, run, run.sessionId)
   if (lease === null || lease.state === 'offered') {
     return refused('not_running', `the run is ${run.status}: it has no live session to watch`)
   }
-  return accepted({ session_id: lease.sessionId })
+  return accepted({ session_id: lease.sessionId, runner_id: lease.runnerId })
 }
 
 function leaseOf(ctx: PoolContext, run: RunRecord, sessionId: string): LeaseRecord | null {

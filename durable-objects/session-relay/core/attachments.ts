@@ -3,6 +3,8 @@ import { WatchMode } from '../../../protocol/stream.ts'
 
 /** What a socket carries through hibernation. It is parsed like anything else from outside this moment. */
 
+const Pixels = z.number().nullable()
+
 const Viewer = z.object({
   role: z.literal('viewer'),
   mode: WatchMode,
@@ -10,27 +12,36 @@ const Viewer = z.object({
   source: z.string(),
   /** When that stops being good, in epoch milliseconds. */
   until: z.number().nullable(),
-  in_flight: z.array(z.number()),
-  last: z.number().nullable(),
-  /** When its credit ran out, in epoch milliseconds. */
-  stalled_at: z.number().nullable(),
+  /** As far as it has to be known; see `core/flow.ts`. */
+  flow: z.object({
+    inFlight: z.array(z.number()).readonly(),
+    last: z.number().nullable(),
+    behindSince: z.number().nullable(),
+  }),
+  /** The page's size as it was last told. */
+  width: Pixels,
+  height: Pixels,
 })
 export type ViewerAttachment = z.infer<typeof Viewer>
+
+export type PageSize = Pick<ViewerAttachment, 'width' | 'height'>
 
 const Publisher = z.object({
   role: z.literal('publisher'),
   connected_at: z.number(),
   framed: z.boolean(),
-  width: z.number().nullable(),
-  height: z.number().nullable(),
+  /** Whether it was told to stop although viewers are there, because none of them took anything. */
+  paused: z.boolean(),
+  width: Pixels,
+  height: Pixels,
 })
 export type PublisherAttachment = z.infer<typeof Publisher>
 
 const Attachment = z.discriminatedUnion('role', [Viewer, Publisher])
 export type Attachment = z.infer<typeof Attachment>
 
-/** @returns null for a socket whose attachment is none of ours: it is to be closed */
-export function attachmentOf(socket: Pick<WebSocket, 'deserializeAttachment'>): Attachment | null {
+/** @returns null for a socket whose attachment is none of ours */
+export function attachmentOf(socket: { deserializeAttachment(): unknown }): Attachment | null {
   const parsed = Attachment.safeParse(socket.deserializeAttachment())
   return parsed.success ? parsed.data : null
 }

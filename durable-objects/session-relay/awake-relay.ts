@@ -1,0 +1,296 @@
+import { accepted, type Result, refused } from '../../protocol/errors.ts'
+import { STREAM_CLOSE, type ToViewer } from '../../protocol/stream.ts'
+import type { AlarmClock } from '../runner-pool/alarm.ts'
+import type { Settings } from '../settings.ts'
+import type { ViewerAttachment } from './core/attachments.ts'
+import { FRESH } from './core/flow.ts'
+import { InputBudget } from './core/input-budget.ts'
+import { type Course, courseAfter, isSameCourse, type Joint, stateOf, waitEndsAt } from './core/joint.ts'
+import { type Leaving, whyFull, whyLeave } from './core/staying.ts'
+import { FrameFan } from './frame-fan.ts'
+import { type Log, logOf } from './log.ts'
+import { fromViewer } from './messages.ts'
+import { PoolReport } from './pool-report.ts'
+import { PublisherSide } from './publisher-side.ts'
+import type { RelayIdentity, StreamReport, TicketGrant } from './rpc.ts'
+import { type RelaySockets, sendTo, type Viewer } from './sockets.ts'
+import type { RelayRecord, RelayStore, Ticket } from './store.ts'
+
+/** How often a relay looks for what nobody may have told it. */
+export const LOOK_MS = {
+  /** Often enough that viewers learn of a silent publisher while it is away. */
+  joined: 2_000,
+  watched: 10_000,
+  /** Of one that nobody uses only the session's end is of interest. */
+  idle: 3_600_000,
+} as const
+/** Rhythm of the looks that ask others: dead sessions, revoked keys, lost reports. */
+const ASK_MS = 10_000
+const REPORT_RETRY_MS = 1_000
+
+const REVOKED: Leaving = { code: STREAM_CLOSE.unauthenticated, reason: 'leave to watch was revoked' }
+const UNREADABLE: Leaving = { code: STREAM_CLOSE.malformed, reason: 'a message that is not of this protocol' }
+const ONLY_WATCHES: Leaving = { code: STREAM_CLOSE.forbidden, reason: 'this viewer may only watch' }
+
+/** What the object's runtime gives its relay. */
+export interface RelayParts {
+  readonly store: RelayStore
+  readonly alarm: AlarmClock
+  readonly sockets: RelaySockets
+  readonly settings: Pick<Settings, 'SelfHosted__RelayConnectTimeoutSeconds' | 'SelfHosted__MaxViewers'>
+  report(identity: RelayIdentity, report: StreamReport): Promise<Result<{ live: boolean }>>
+  goodSources(tenantId: string, sources: readonly string[], now: number): Promise<ReadonlySet<string>>
+  onOver(relay: AwakeRelay): Promise<void>
+  inBackground(work: Promise<unknown>): void
+}
+
+/**
+ * The joint of a session's publisher and its viewers, for as long as its object is awake.
+ *
+ * Whatever changes, `#settle` brings everybody up to date: viewers, the clock that runs against the runner, the pool.
+ * The pool is told what there is again and again while anybody watches, and answers whether the session still lives;
+ * so a report or a notice that got lost delays the truth and never changes it.
+ */
+export class AwakeRelay {
+  readonly identity: RelayIdentity
+  readonly #parts: RelayParts
+  readonly #log: Log
+  readonly #publisher: PublisherSide
+  readonly #frames: FrameFan
+  readonly #pool: PoolReport
+  readonly #input = new InputBudget()
+  #course: Course
+  #hasEnded = false
+  /** When others were last asked; 0 for an object that has just woken. */
+  #askedAt = 0
+
+  constructor({ identity, course }: RelayRecord, parts: RelayParts) {
+    this.identity = identity
+    this.#course = course
+    this.#parts = parts
+    this.#log = logOf(identity)
+    this.#publisher = new PublisherSide(parts.sockets, this.#log)
+    this.#frames = new FrameFan(parts.sockets, viewer => this.#hello(viewer))
+    this.#pool = new PoolReport({
+      facts: () => this.#facts(),
+      send: report => parts.report(identity, report),
+      onOver: () => parts.onOver(this),
+      onFailure: reason => {
+        if (this.#hasEnded) return
+        this.#log('warn', 'relay_report_failed', { reason })
+        parts.alarm.wakeBy(Date.now() + REPORT_RETRY_MS)
+      },
+    })
+  }
+
+  addTicket(grant: TicketGrant): void {
+    this.#parts.store.addTicket(grant)
+    this.#parts.alarm.wakeBy(grant.expires_at)
+  }
+
+  revoke(source: string): void {
+    this.#parts.store.dropTickets(source)
+    this.#turnAway(({ state }) => (state.source === source ? REVOKED : null))
+    this.#settle(Date.now())
+  }
+
+  joinPublisher(now: number): WebSocket {
+    const client = this.#publisher.join(now)
+    this.#frames.forget()
+    this.#publisher.demand(true)
+    this.#settle(now)
+    return client
+  }
+
+  joinViewer(runId: string, ticketHash: string, now: number): Result<WebSocket> {
+    const { store, sockets, settings, alarm } = this.#parts
+    const ticket = store.takeTicket(ticketHash, now)
+    if (ticket === null || runId !== this.identity.run_id) {
+      return refused('unauthenticated', 'the ticket was used, has expired, or is not for this run')
+    }
+    const watching = { all: sockets.viewerCount, ofSource: sockets.viewersFrom(ticket.source) }
+    const full = whyFull(ticket, watching, settings.SelfHosted__MaxViewers)
+    if (full !== null) return { ok: false, error: full }
+    const { 0: client, 1: server } = new WebSocketPair()
+    const viewer = sockets.addViewer(server, this.#newcomer(ticket))
+    alarm.wakeBy(ticket.source_expires_at)
+    const { mode, source } = ticket
+    this.#log('info', 'relay_viewer_joined', { mode, source, viewers: sockets.viewerCount })
+    this.#greet(viewer, now)
+    return accepted(client)
+  }
+
+  hear(socket: WebSocket, message: string | ArrayBuffer): void {
+    const { sockets } = this.#parts
+    const viewer = sockets.viewer(socket)
+    if (viewer !== null) this.#hearViewer(viewer, message)
+    // Neither: it is closing, and what was on its way from it counts no more.
+    else if (sockets.publisher?.socket === socket) this.#hearPublisher(message)
+  }
+
+  /** Its other end has closed the socket, or it broke. */
+  gone(socket: WebSocket, code: number): void {
+    const { sockets } = this.#parts
+    sockets.forget(socket)
+    if (sockets.roleOf(socket) === 'publisher') {
+      this.#log('info', 'relay_publisher_left', { code })
+    } else {
+      this.#log('info', 'relay_viewer_left', { code, viewers: sockets.viewerCount })
+      this.#publisher.demand(false)
+    }
+    this.#settle(Date.now())
+  }
+
+  /** For everything that becomes due, and that nobody may have told. */
+  async look(now: number): Promise<void> {
+    const { alarm, store } = this.#parts
+    alarm.wakeBy(store.sweepTickets(now))
+    this.#turnAway(({ state }) => whyLeave(state, now))
+    this.#publisher.dropIfSilent(now)
+    const waitEnd = waitEndsAt(this.#course, this.#connectTimeoutMs())
+    if (waitEnd !== null && now >= waitEnd) this.#giveUpOnPublisher()
+    const asks = now >= this.#askedAt + ASK_MS
+    if (asks) this.#pool.forget()
+    this.#settle(now)
+    if (!asks) return
+    this.#askedAt = now
+    await this.#pool.tell()
+    await this.#turnAwayRevoked(now)
+  }
+
+  lookAgain(now: number): void {
+    const { alarm, sockets } = this.#parts
+    const isJoined = sockets.publisher !== null && sockets.viewerCount > 0
+    const isUsed = !sockets.isEmpty
+    alarm.wakeBy(now + (isJoined ? LOOK_MS.joined : isUsed ? LOOK_MS.watched : LOOK_MS.idle))
+    alarm.wakeBy(waitEndsAt(this.#course, this.#connectTimeoutMs()))
+    for (const { state } of sockets.viewers()) alarm.wakeBy(state.until)
+  }
+
+  /** Nothing that is still on its way changes anything after this. */
+  end(): void {
+    const { sockets } = this.#parts
+    this.#hasEnded = true
+    this.#log('info', 'relay_session_ended', { viewers: sockets.viewerCount })
+    for (const { socket } of sockets.viewers()) sendTo(socket, { type: 'state', stream: 'ended' })
+    sockets.closeAll(STREAM_CLOSE.sessionEnded, `session ${this.identity.session_id} has ended`)
+  }
+
+  #newcomer({ mode, source, source_expires_at }: Ticket): ViewerAttachment {
+    const { width = null, height = null } = this.#parts.sockets.publisher?.state ?? {}
+    return { role: 'viewer', mode, source, until: source_expires_at, flow: FRESH, width, height }
+  }
+
+  /** State and last picture at once; the rest follows. */
+  #greet(viewer: Viewer, now: number): void {
+    sendTo(viewer.socket, this.#hello(viewer.state))
+    const { said } = this.#course
+    this.#settle(now)
+    // A change has been told to everybody just now.
+    if (this.#course.said === said) sendTo(viewer.socket, said)
+    this.#frames.greet(viewer, now)
+    this.#publisher.demand(!this.#frames.hasFrame)
+  }
+
+  #hello({ mode, width, height }: ViewerAttachment): ToViewer {
+    return { type: 'hello', mode, session_id: this.identity.session_id, width, height }
+  }
+
+  #hearPublisher(message: string | ArrayBuffer): void {
+    const { sockets } = this.#parts
+    const frame = this.#publisher.hear(message)
+    const now = Date.now()
+    if (sockets.publisher === null) return this.#settle(now)
+    if (frame === null) return
+    if (!sockets.publisher.state.framed) {
+      sockets.updatePublisher({ framed: true })
+      this.#settle(now)
+    }
+    this.#frames.pass(frame, now)
+    this.#publisher.pauseIfUntaken(now)
+  }
+
+  #hearViewer(viewer: Viewer, message: string | ArrayBuffer): void {
+    const heard = fromViewer(message)
+    if (heard?.type === 'ack') return this.#acknowledged(viewer, heard.seq)
+    if (heard !== null && viewer.state.mode === 'control') {
+      const characters = typeof message === 'string' ? message.length : 0
+      if (this.#input.spend(viewer.socket, characters, Date.now())) this.#publisher.input(heard)
+      return
+    }
+    const leaving = heard === null ? UNREADABLE : ONLY_WATCHES
+    this.#turnAway(one => (one === viewer ? leaving : null))
+    this.#settle(Date.now())
+  }
+
+  #acknowledged(viewer: Viewer, seq: number): void {
+    const outcome = this.#frames.acknowledged(viewer, seq, Date.now())
+    if (outcome === 'ignored') return
+    if (outcome === 'short' || this.#publisher.isPaused) this.#publisher.demand(true)
+  }
+
+  #settle(now: number): void {
+    if (this.#hasEnded) return
+    const { store, sockets, inBackground } = this.#parts
+    const before = this.#course
+    const course = courseAfter(before, this.#joint(), now)
+    if (!isSameCourse(before, course)) {
+      this.#course = course
+      store.save(course)
+    }
+    if (course.said !== before.said) {
+      for (const { socket } of sockets.viewers()) sendTo(socket, course.said)
+    }
+    this.lookAgain(now)
+    inBackground(this.#pool.tell())
+  }
+
+  #joint(): Joint {
+    const { publisher, viewerCount } = this.#parts.sockets
+    return {
+      viewers: viewerCount,
+      publisher: publisher !== null,
+      framed: publisher?.state.framed === true,
+    }
+  }
+
+  #facts(): StreamReport {
+    const joint = this.#joint()
+    return { viewers: joint.viewers, publisher: joint.publisher, state: stateOf(joint) }
+  }
+
+  #connectTimeoutMs(): number {
+    return this.#parts.settings.SelfHosted__RelayConnectTimeoutSeconds * 1000
+  }
+
+  #giveUpOnPublisher(): void {
+    const waited_seconds = this.#parts.settings.SelfHosted__RelayConnectTimeoutSeconds
+    const viewers = this.#parts.sockets.viewerCount
+    this.#log('warn', 'relay_connect_timeout', { waited_seconds, viewers })
+    const reason = `the runner did not connect within ${waited_seconds} s`
+    this.#turnAway(() => ({ code: STREAM_CLOSE.publisherTimeout, reason }))
+  }
+
+  /** Whoever was watching by a key or link that is no longer good, should the notice of it have been lost. */
+  async #turnAwayRevoked(now: number): Promise<void> {
+    if (this.#hasEnded) return
+    const { sockets, goodSources } = this.#parts
+    const sources = new Set([...sockets.viewers()].map(({ state }) => state.source))
+    const good = await goodSources(this.identity.tenant_id, [...sources], now)
+    this.#turnAway(({ state: { source } }) => (sources.has(source) && !good.has(source) ? REVOKED : null))
+    this.#settle(now)
+  }
+
+  #turnAway(why: (viewer: Viewer) => Leaving | null): void {
+    const { sockets } = this.#parts
+    let anybody = false
+    for (const viewer of sockets.viewers()) {
+      const leaving = why(viewer)
+      if (leaving === null) continue
+      anybody = true
+      this.#log('info', 'relay_viewer_turned_away', { source: viewer.state.source, ...leaving })
+      sockets.close(viewer.socket, leaving.code, leaving.reason)
+    }
+    if (anybody) this.#publisher.demand(false)
+  }
+}

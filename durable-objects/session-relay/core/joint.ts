@@ -1,0 +1,63 @@
+import type { STREAM_STATES } from '../../../protocol/run.ts'
+import type { ToViewer } from '../../../protocol/stream.ts'
+
+/** What follows from who is there: what viewers are told, what the pool is told, and since when the runner is waited for. */
+
+export type StreamState = Exclude<(typeof STREAM_STATES)[number], 'ended'>
+
+/** What the relay knows of its sockets. */
+export interface Joint {
+  readonly viewers: number
+  readonly publisher: boolean
+  /** Whether the publisher that is connected now has sent a frame. */
+  readonly framed: boolean
+}
+
+/** What has to outlive the memory of the object. */
+export interface Course {
+  /** Since when viewers wait for a publisher, in epoch milliseconds. */
+  readonly waitingSince: number | null
+  /** Whether viewers have seen a picture before. */
+  readonly wasLive: boolean
+  /** The state as the viewers were last told it. */
+  readonly said: string
+}
+
+export const OUTSET: Course = { waitingSince: null, wasLive: false, said: '' }
+
+export function stateOf({ viewers, publisher, framed }: Joint): StreamState {
+  if (viewers === 0) return 'off'
+  return publisher && framed ? 'live' : 'connecting'
+}
+
+/** What the course is once this is the joint. Viewers are to be told whenever `said` is another than before. */
+export function courseAfter(before: Course, joint: Joint, now: number): Course {
+  const waits = joint.viewers > 0 && !joint.publisher
+  const wasLive = before.wasLive || stateOf(joint) === 'live'
+  return {
+    waitingSince: waits ? (before.waitingSince ?? now) : null,
+    wasLive,
+    said: JSON.stringify(stateMessage(joint, wasLive)),
+  }
+}
+
+export function isSameCourse(one: Course, other: Course): boolean {
+  return one.waitingSince === other.waitingSince && one.wasLive === other.wasLive && one.said === other.said
+}
+
+/** When viewers have waited long enough; null while they do not wait. */
+export function waitEndsAt({ waitingSince }: Course, timeoutMs: number): number | null {
+  return waitingSince === null ? null : waitingSince + timeoutMs
+}
+
+function stateMessage(joint: Joint, wasLive: boolean): ToViewer {
+  if (stateOf(joint) === 'live') return { type: 'state', stream: 'live' }
+  return { type: 'state', stream: 'connecting', reason: whyConnecting(joint, wasLive) }
+}
+
+function whyConnecting({ publisher }: Joint, wasLive: boolean): string {
+  if (publisher) return 'the runner is connected; waiting for the first picture'
+  return wasLive
+    ? 'the connection to the runner was lost; waiting for it to come back'
+    : 'waiting for the runner to connect'
+}

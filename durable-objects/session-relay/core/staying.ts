@@ -1,0 +1,65 @@
+import type { Refusal } from '../../../protocol/errors.ts'
+import { PUBLISHER_PULSE, STREAM_CLOSE } from '../../../protocol/stream.ts'
+import type { PublisherAttachment, ViewerAttachment } from './attachments.ts'
+
+/** Who may come, and who may not stay. */
+
+/** A viewer that could have had a newer frame for so long and acknowledged nothing is gone, whatever its socket says. */
+const STALLED_LIMIT_MS = 300_000
+/** So long after the last one took a frame nobody is watching; with the frames before it, within two seconds. */
+const UNTAKEN_LIMIT_MS = 1_500
+
+export interface Leaving {
+  readonly code: number
+  readonly reason: string
+}
+
+export function whyFull(
+  source: { readonly source_max_viewers: number | null },
+  watching: { readonly all: number; readonly ofSource: number },
+  limit: number,
+): Refusal | null {
+  if (watching.all >= limit) {
+    return { code: 'conflict', detail: `${limit} viewers are watching already, the most there may be` }
+  }
+  const most = source.source_max_viewers
+  if (most !== null && watching.ofSource >= most) {
+    return { code: 'conflict', detail: `${most} viewers are using this link already` }
+  }
+  return null
+}
+
+export function whyLeave({ until, flow }: ViewerAttachment, now: number): Leaving | null {
+  if (until !== null && until <= now) {
+    return { code: STREAM_CLOSE.unauthenticated, reason: 'leave to watch has expired' }
+  }
+  if (flow.behindSince !== null && flow.behindSince + STALLED_LIMIT_MS <= now) {
+    return { code: 1001, reason: 'nothing was acknowledged for five minutes' }
+  }
+  return null
+}
+
+/** Whether frames have been coming for a while that no viewer has had room for. */
+export function isNobodyTaking(
+  viewers: Iterable<{ readonly state: ViewerAttachment }>,
+  now: number,
+): boolean {
+  for (const { state } of viewers) {
+    const { behindSince } = state.flow
+    if (behindSince === null || behindSince + UNTAKEN_LIMIT_MS > now) return false
+  }
+  return true
+}
+
+/**
+ * A line that breaks without a word leaves its socket open here. A publisher that pings, as runners do, is gone when
+ * its pings stay away; of one that never has nothing is known.
+ * @param pingedAt epoch milliseconds of the last ping, null before the first
+ */
+export function hasFallenSilent(
+  { connected_at }: PublisherAttachment,
+  pingedAt: number | null,
+  now: number,
+): boolean {
+  return pingedAt !== null && Math.max(pingedAt, connected_at) + PUBLISHER_PULSE.silenceMs <= now
+}
