@@ -62,7 +62,8 @@ export class StreamLoop {
     const wishes = ledger.streams
     const stop = new AbortController()
     this.#publishers.set(id, stop)
-    const about = log.child({ session_id: id, run_id: ledger.session(id)?.entry?.run_id })
+    const run_id = ledger.session(id)?.entry?.run_id
+    const about = log.child({ session_id: id, run_id, runner_id: membership.identity.runnerId })
     about.info('open_stream: connecting to the relay')
     const publisher = new Publisher({
       config,

@@ -4,9 +4,12 @@ import { FRAME_LIMIT_BYTES } from '../../protocol/limits.ts'
 import { decodeFrame, FromPublisher, type ToPublisher } from '../../protocol/stream.ts'
 import { sleep } from '../clock.ts'
 import { type Log, reasonOf } from '../log.ts'
+import { ReadPace } from './read-pace.ts'
 import { connectStreamSocket } from './stream-socket.ts'
 
 const HANDSHAKE_TIMEOUT_MS = 5_000
+/** What the agent has not read yet; more input than this it is not going to act on in time anyway. */
+const INPUT_BACKLOG_LIMIT_BYTES = 256 * 1024
 /** A local look at one file; an agent takes about a second to begin listening. */
 const LOOK_AGAIN_MS = 250
 
@@ -29,17 +32,19 @@ export class AgentLine {
   }
 
   send(message: ToPublisher): void {
-    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message))
+    if (this.#socket?.readyState !== WebSocket.OPEN) return
+    if (message.type === 'input' && this.#socket.bufferedAmount > INPUT_BACKLOG_LIMIT_BYTES) return
+    this.#socket.send(JSON.stringify(message))
   }
 
   /** Connects, and connects again whenever the line is gone, until aborted. */
   async run(signal: AbortSignal): Promise<void> {
-    let said = ''
+    // The job may make the same trouble again and again.
+    const said = new Set([''])
     while (!signal.aborted) {
       const trouble = await this.#once(signal).catch(reasonOf)
-      if (trouble !== '' && trouble !== said)
-        this.#parts.log.warn({ reason: trouble }, 'the agent gives no live picture')
-      said = trouble
+      if (!said.has(trouble)) this.#parts.log.warn({ reason: trouble }, 'the agent gives no live picture')
+      said.add(trouble)
       await sleep(LOOK_AGAIN_MS, signal)
     }
   }
@@ -54,8 +59,11 @@ export class AgentLine {
       maxPayload: FRAME_LIMIT_BYTES,
       perMessageDeflate: false,
       followRedirects: false,
+      // Answers that the agent does not read would pile up here.
+      autoPong: false,
     })
     this.#socket = socket
+    const pace = new ReadPace(socket)
     return await new Promise(resolve => {
       let reason = ''
       const refuse = (why: string) => {
@@ -66,8 +74,12 @@ export class AgentLine {
       signal.addEventListener('abort', onAbort)
       if (signal.aborted) socket.terminate()
       socket.on('open', () => this.#parts.onOpen())
+      socket.on('ping', data => pace.count(data.byteLength))
+      socket.on('pong', data => pace.count(data.byteLength))
       socket.on('message', (data, isBinary) => {
-        const wrong = isBinary ? this.#frame(bytesOf(data)) : this.#message(bytesOf(data))
+        const bytes = bytesOf(data)
+        pace.count(bytes.byteLength)
+        const wrong = isBinary ? this.#frame(bytes) : this.#message(bytes)
         if (wrong !== null) refuse(wrong)
       })
       socket.on('error', error => {
@@ -75,6 +87,7 @@ export class AgentLine {
       })
       socket.on('close', () => {
         signal.removeEventListener('abort', onAbort)
+        pace.stop()
         line.destroy()
         this.#socket = null
         resolve(signal.aborted ? '' : reason)

@@ -28,12 +28,17 @@ export class Publisher {
   readonly #relay: RelayLine
   readonly #frames: NewestFrame
   #hello: FromPublisher | null = null
+  /** As the relay that is connected now was told it. */
+  #saidHello: FromPublisher | null = null
   #demand: Demand = NOBODY
 
   constructor(parts: PublisherParts) {
     this.#parts = parts
     const { folder, log } = parts
-    this.#frames = new NewestFrame((frame, done) => this.#relay.send(frame, done))
+    this.#frames = new NewestFrame((frame, onLeft, onArrived) => {
+      this.#sayHello()
+      this.#relay.sendFrame(frame, onLeft, onArrived)
+    })
     this.#agent = new AgentLine({
       folder,
       log,
@@ -42,7 +47,6 @@ export class Publisher {
       },
       onHello: hello => {
         this.#hello = hello
-        this.#relay.send(JSON.stringify(hello))
       },
       onOpen: () => this.#agent.send({ ...this.#demand, refresh: this.#demand.viewers > 0 }),
     })
@@ -50,8 +54,10 @@ export class Publisher {
       ...parts,
       onMessage: message => this.#obey(message),
       onOpen: isOpen => {
-        if (isOpen && this.#hello !== null) this.#relay.send(JSON.stringify(this.#hello))
-        if (!isOpen) this.#want(NOBODY)
+        this.#frames.clear()
+        this.#saidHello = null
+        if (isOpen) this.#sayHello()
+        else this.#want(NOBODY)
         parts.onOpen(isOpen)
       },
     })
@@ -67,6 +73,13 @@ export class Publisher {
     await supervise([relaying, inner => this.#agent.run(inner)], AbortSignal.any([signal, done.signal]))
   }
 
+  /** Before the frame that it is about, and not whenever the agent says it: that may be often. */
+  #sayHello(): void {
+    if (this.#hello === null || this.#hello === this.#saidHello) return
+    this.#saidHello = this.#hello
+    this.#relay.say(JSON.stringify(this.#hello))
+  }
+
   #obey(message: ToPublisher): void {
     if (message.type === 'demand') this.#want(message)
     else if (this.#parts.allowControlInput) this.#agent.send(message)
@@ -74,6 +87,7 @@ export class Publisher {
 
   #want(demand: Demand): void {
     this.#demand = demand
+    if (demand.viewers === 0) this.#frames.drop()
     this.#agent.send(demand)
   }
 }

@@ -1,18 +1,24 @@
 import { WebSocket } from 'ws'
 import { parseJson } from '../../protocol/json.ts'
-import { STREAM_CLOSE, STREAM_TEXT_LIMIT_BYTES, ToPublisher } from '../../protocol/stream.ts'
+import { PUBLISHER_PULSE, STREAM_CLOSE, STREAM_TEXT_LIMIT_BYTES, ToPublisher } from '../../protocol/stream.ts'
 import { backoffMs } from '../api/backoff.ts'
 import { address, runnerPath } from '../api/client.ts'
-import { jittered, sleep } from '../clock.ts'
+import { sleep } from '../clock.ts'
 import { agentFor, type DoorbellParts } from '../daemon/doorbell-loop.ts'
 import type { Log } from '../log.ts'
 import { bytesOf } from './agent-line.ts'
+import { Pulse } from './pulse.ts'
 
-const HANDSHAKE_TIMEOUT_MS = 10_000
-/** Viewers are told that the picture is gone and wait; it has to be back soon after the line is. */
-const REDIAL_CAP_MS = 2_000
-const PING_INTERVAL_MS = 5_000
-const PONG_TIMEOUT_MS = 5_000
+/**
+ * Viewers are told that the picture is gone and wait; it has to be back within three seconds of the network. So a dial
+ * that gets no further for this long, or a pause between two of them, may not cost more than the half of it. It is the
+ * time without any progress: connecting, TLS and the upgrade each have it to themselves.
+ */
+const HANDSHAKE_TIMEOUT_MS = 2_000
+const REDIAL_CAP_MS = 1_000
+const REDIAL_FLOOR_MS = 100
+/** A socket that lasted this long was a good one: the next failure counts as the first. */
+const GOOD_SOCKET_MS = 10_000
 
 export interface RelayLineParts extends Pick<DoorbellParts, 'config' | 'membership'> {
   readonly sessionId: string
@@ -22,22 +28,40 @@ export interface RelayLineParts extends Pick<DoorbellParts, 'config' | 'membersh
   readonly onOpen: (isOpen: boolean) => void
 }
 
-/** Why a line is not dialled again: the session is over, or somebody else has its place. */
-type Outcome = { readonly over: boolean; readonly reason: string }
+interface Outcome {
+  /** The session is over, or somebody else has this line's place: it is not dialled again. */
+  readonly over: boolean
+  readonly reason: string
+}
+
+interface Connection {
+  readonly socket: WebSocket
+  readonly pulse: Pulse
+}
 
 /** The runner's websocket to the session's relay: dialled out, and dialled again whenever it breaks. */
 export class RelayLine {
   readonly #parts: RelayLineParts
-  #socket: WebSocket | null = null
+  #open: Connection | null = null
 
   constructor(parts: RelayLineParts) {
     this.#parts = parts
   }
 
-  send(message: Uint8Array | string, done: () => void = () => undefined): void {
-    const socket = this.#socket
-    if (socket?.readyState !== WebSocket.OPEN) return done()
-    socket.send(message, () => done())
+  say(message: string): void {
+    this.#open?.socket.send(message)
+  }
+
+  /** See `SendFrame`. */
+  sendFrame(frame: Uint8Array, onLeft: () => void, onArrived: () => void): void {
+    const open = this.#open
+    if (open === null) {
+      onLeft()
+      onArrived()
+      return
+    }
+    open.socket.send(frame, () => onLeft())
+    open.pulse.ping(onArrived)
   }
 
   async run(signal: AbortSignal): Promise<void> {
@@ -48,59 +72,39 @@ export class RelayLine {
       this.#parts.onOpen(false)
       if (signal.aborted) return
       if (over) return this.#parts.log.info({ reason }, 'the relay has no more use for this line')
-      failures = performance.now() - began > 10_000 ? 1 : failures + 1
-      const pauseMs = backoffMs(failures, 100, Math.random, REDIAL_CAP_MS)
+      failures = performance.now() - began > GOOD_SOCKET_MS ? 1 : failures + 1
+      const pauseMs = backoffMs(failures, REDIAL_FLOOR_MS, Math.random, REDIAL_CAP_MS)
       const line = { reason, retry_in_ms: Math.round(pauseMs) }
       this.#parts.log.warn(line, 'relay connection lost: viewers see no picture until it is back')
       await sleep(pauseMs, signal)
     }
   }
 
+  /** One connection, from its dial to its end. */
   #once(signal: AbortSignal): Promise<Outcome> {
-    const { config, membership, sessionId, log, onMessage, onOpen } = this.#parts
-    const url = address(
-      config.CONTROL_PLANE_URL,
-      runnerPath(membership.identity, `sessions/${sessionId}/relay`),
-    )
-    url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:'
-    const socket = new WebSocket(url, {
-      agent: agentFor(url, config),
-      headers: { authorization: `Bearer ${membership.identity.credential}` },
-      handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
-      followRedirects: false,
-      maxPayload: STREAM_TEXT_LIMIT_BYTES,
-      perMessageDeflate: false,
-    })
-    this.#socket = socket
+    const { log, onOpen } = this.#parts
+    const socket = this.#dial()
     return new Promise(resolve => {
       let reason = ''
       let over = false
-      let pulse: NodeJS.Timeout | undefined
-      let alarm: NodeJS.Timeout | undefined
-      const drop = (why: string) => {
-        reason = why
-        socket.terminate()
-      }
-      const beat = () => {
-        socket.send('ping')
-        alarm = setTimeout(() => drop('no pong in time'), PONG_TIMEOUT_MS)
-        pulse = setTimeout(beat, jittered(PING_INTERVAL_MS))
-      }
+      const pulse = new Pulse(
+        () => socket.send(PUBLISHER_PULSE.ping),
+        () => {
+          reason = 'no pong in time'
+          socket.terminate()
+        },
+      )
       const onAbort = () => (socket.readyState === WebSocket.OPEN ? socket.close(1000) : socket.terminate())
       signal.addEventListener('abort', onAbort)
       if (signal.aborted) socket.terminate()
       socket.on('open', () => {
         log.info('relay connected')
-        beat()
+        this.#open = { socket, pulse }
+        pulse.start()
         onOpen(true)
       })
       socket.on('message', (data, isBinary) => {
-        const text = isBinary ? '' : new TextDecoder().decode(bytesOf(data))
-        if (text === 'pong') return clearTimeout(alarm)
-        const json = parseJson(text)
-        const message = ToPublisher.safeParse(json.ok ? json.value : undefined)
-        // A newer control plane may have more to say; what is not understood is not for this runner.
-        if (message.success) onMessage(message.data)
+        if (!isBinary) this.#hear(new TextDecoder().decode(bytesOf(data)), pulse)
       })
       socket.on('unexpected-response', (request, response) => {
         reason = `refused with ${response.statusCode}`
@@ -113,13 +117,35 @@ export class RelayLine {
         reason = reason === '' ? error.message : reason
       })
       socket.on('close', code => {
-        clearTimeout(pulse)
-        clearTimeout(alarm)
         signal.removeEventListener('abort', onAbort)
-        this.#socket = null
+        this.#open = null
+        pulse.stop()
         over ||= code === STREAM_CLOSE.sessionEnded || code === STREAM_CLOSE.replaced
         resolve({ over, reason: reason === '' ? `closed with ${code}` : reason })
       })
     })
+  }
+
+  #dial(): WebSocket {
+    const { config, membership, sessionId } = this.#parts
+    const path = runnerPath(membership.identity, `sessions/${sessionId}/relay`)
+    const url = address(config.CONTROL_PLANE_URL, path)
+    url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:'
+    return new WebSocket(url, {
+      agent: agentFor(url, config),
+      headers: { authorization: `Bearer ${membership.identity.credential}` },
+      handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
+      followRedirects: false,
+      maxPayload: STREAM_TEXT_LIMIT_BYTES,
+      perMessageDeflate: false,
+    })
+  }
+
+  #hear(text: string, pulse: Pulse): void {
+    if (text === PUBLISHER_PULSE.pong) return pulse.pong()
+    const json = parseJson(text)
+    const message = ToPublisher.safeParse(json.ok ? json.value : undefined)
+    // A newer control plane may have more to say; what is not understood is not for this runner.
+    if (message.success) this.#parts.onMessage(message.data)
   }
 }

@@ -46,7 +46,8 @@ function connected(path: string): Promise<net.Socket | null> {
     socket.once('error', (error: NodeJS.ErrnoException) => {
       // Its file is there before anybody listens, and after the listener has gone.
       if (error.code === 'ECONNREFUSED' || error.code === 'ENOENT') resolve(null)
-      else reject(error)
+      // The descriptor's number in the message is another one every time.
+      else reject(new Error(`the socket cannot be connected to: ${error.code ?? error.message}`))
     })
   })
 }

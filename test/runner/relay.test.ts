@@ -1,0 +1,439 @@
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { createServer, type Server } from 'node:net'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { mintSecret } from '../../protocol/secrets.ts'
+import { encodeFrame, type InputEvent } from '../../protocol/stream.ts'
+import { sleep } from '../../runner/clock.ts'
+import { Membership } from '../../runner/daemon/runner-identity.ts'
+import { StreamLoop } from '../../runner/daemon/stream-loop.ts'
+import type { Log } from '../../runner/log.ts'
+import { NewestFrame } from '../../runner/relay/newest-frame.ts'
+import { Publisher } from '../../runner/relay/publisher.ts'
+import { ReadPace } from '../../runner/relay/read-pace.ts'
+import { StreamWishes } from '../../runner/relay/stream-wishes.ts'
+import { sessionId } from './support/factories.ts'
+import { FakeAgent } from './support/fake-agent.ts'
+import { POOL, RUNNER } from './support/fake-control-plane.ts'
+import { FakeRelay } from './support/fake-relay.ts'
+import { removeDirectory, temporaryDirectory, until } from './support/runner-process.ts'
+
+/** The runner's part of a live view, between a real unix socket and a real websocket, both with fakes behind them. */
+
+const SESSION = sessionId('1')
+const MOVE: InputEvent = {
+  kind: 'mouse',
+  action: 'move',
+  x: 1,
+  y: 2,
+  button: 'none',
+  buttons: 0,
+  click_count: 0,
+  modifiers: 0,
+}
+const LARGE = 64 * 1024
+
+let folder: string
+let relay: FakeRelay
+let lines: { level: string; fields: Record<string, unknown>; message: string }[]
+let credential: string
+let publishing: { stop: AbortController; ended: Promise<void> }[]
+
+beforeEach(async () => {
+  folder = temporaryDirectory()
+  relay = await FakeRelay.start()
+  lines = []
+  publishing = []
+  credential = mintSecret('runnerCredential')
+})
+afterEach(async () => {
+  for (const { stop } of publishing) stop.abort()
+  await Promise.all(publishing.map(({ ended }) => ended))
+  relay.stop()
+  removeDirectory(folder)
+})
+
+function aLog(bound: Record<string, unknown> = {}): Log {
+  const at = (level: string) => (fields: unknown, message?: string) => {
+    const own = typeof fields === 'object' ? fields : {}
+    lines.push({ level, fields: { ...bound, ...own }, message: message ?? String(fields) })
+  }
+  const child = (more: Record<string, unknown>) => aLog({ ...bound, ...more })
+  return {
+    debug: at('debug'),
+    info: at('info'),
+    warn: at('warn'),
+    error: at('error'),
+    fatal: at('fatal'),
+    child,
+  } as Log
+}
+
+function membership(): Membership {
+  const stored = {
+    control_plane: relay.url.href,
+    pool_id: POOL,
+    runner_id: RUNNER,
+    name: 'runner',
+    engine_id: 'engine',
+    credential,
+    token_hash: null,
+    obtained_at_ms: 0,
+  }
+  return new Membership({ storeCredential: async () => undefined }, stored)
+}
+
+const config = () => ({ CONTROL_PLANE_URL: relay.url, HTTPS_PROXY: null, NO_PROXY: null })
+
+function publish(allowControlInput = true): { stop: AbortController; ended: Promise<void> } {
+  const stop = new AbortController()
+  const publisher = new Publisher({
+    config: config(),
+    membership: membership(),
+    sessionId: SESSION,
+    folder,
+    log: aLog(),
+    allowControlInput,
+    onOpen: () => undefined,
+  })
+  const running = { stop, ended: publisher.run(stop.signal) }
+  publishing.push(running)
+  return running
+}
+
+/** Both lines are there, and somebody watches. */
+async function watched(allowControlInput = true): Promise<FakeAgent> {
+  const agent = await FakeAgent.listen(folder)
+  publish(allowControlInput)
+  await until('the relay is dialled', () => relay.lines === 1)
+  await agent.hearsDemand(0)
+  relay.demand(1)
+  await agent.hearsDemand(1)
+  return agent
+}
+
+const frames = (count: number) => until(`${count} frames`, () => relay.frames.length >= count)
+
+describe('a publisher', () => {
+  test('passes on nothing that nobody watches, and says the page’s size before the first frame', async () => {
+    const agent = await FakeAgent.listen(folder)
+    publish()
+    await until('the relay is dialled', () => relay.lines === 1)
+    expect(relay.requests[0]?.url).toBe(
+      `/runner/v1/pools/${POOL}/runners/${RUNNER}/sessions/${SESSION}/relay`,
+    )
+    expect(relay.requests[0]?.headers.authorization).toBe(`Bearer ${credential}`)
+    await agent.hearsDemand(0)
+    agent.hello(800, 600)
+    agent.frame(1)
+    await agent.isRead()
+    relay.demand(1, true)
+    expect(await agent.hearsDemand(1)).toMatchObject({ refresh: true })
+    agent.frame(2)
+    await frames(1)
+    expect(relay.texts).toEqual([{ type: 'hello', width: 800, height: 600 }])
+    agent.heard.length = 0
+    relay.demand(0)
+    await agent.hearsDemand(0)
+    for (const seq of [3, 4, 5]) agent.frame(seq)
+    await agent.isRead()
+    relay.demand(1)
+    await agent.hearsDemand(1)
+    agent.frame(6)
+    await frames(2)
+    expect(relay.frames).toEqual([2, 6])
+    await agent.close()
+  })
+
+  test('dials again when the relay is gone: the agent rests meanwhile, and the size is said again', async () => {
+    const agent = await watched()
+    agent.hello(800, 600)
+    agent.frame(1)
+    await frames(1)
+    agent.heard.length = 0
+    relay.break()
+    await agent.hearsDemand(0)
+    await until('it is dialled again', () => relay.lines === 2)
+    await until('the size is said again', () => relay.texts.length === 2)
+    relay.demand(2, true)
+    await agent.hearsDemand(2)
+    agent.frame(7)
+    await frames(2)
+    expect(relay.frames).toEqual([1, 7])
+    await agent.close()
+  })
+
+  test('tells an agent that comes back what is wanted, and asks it for a picture', async () => {
+    const first = await watched()
+    await first.close()
+    const second = await FakeAgent.listen(folder)
+    expect(await second.hearsDemand(1)).toMatchObject({ refresh: true })
+    second.frame(0)
+    await frames(1)
+    expect(relay.lines).toBe(1)
+    await second.close()
+  })
+
+  test('drops a line on which nothing is answered, and dials again', async () => {
+    relay.answersPings = false
+    publish()
+    await until('it is dialled again', () => relay.lines === 2)
+    expect(lines.map(({ fields }) => fields.reason)).toContain('no pong in time')
+  })
+
+  test.each(['reading', 'pongs'] as const)(
+    'has two frames on the line when the relay holds back its %s, then sends only the newest',
+    async what => {
+      const agent = await watched()
+      relay.hold(what)
+      const last = 100
+      for (let seq = 1; seq <= last; seq++) agent.frame(seq, LARGE)
+      await agent.isRead()
+      if (what === 'pongs') await frames(2)
+      expect(relay.frames).toEqual(what === 'pongs' ? [1, 2] : [])
+      relay.release()
+      await until('the newest frame', () => relay.frames.includes(last))
+      expect(relay.frames.slice(0, 2)).toEqual([1, 2])
+      // What a socket's buffer still held when the line was free again.
+      const unread = Math.ceil((512 * 1024) / LARGE)
+      expect(relay.frames[2]).toBeGreaterThan(last - unread)
+      expect(relay.frames.length).toBeLessThan(3 + unread)
+      await agent.close()
+    },
+  )
+
+  test.each([
+    ['a closed stream', (stop: AbortController) => stop.abort()],
+    ['a replaced one', () => relay.close(4409)],
+    ['an ended session', () => relay.close(4410)],
+  ])('is done with %s: nothing more is sent, nothing dialled', async (_what, end) => {
+    const agent = await watched()
+    agent.frame(1)
+    await frames(1)
+    const [running] = publishing
+    if (running === undefined) throw new Error('nothing is published')
+    end(running.stop)
+    await running.ended
+    agent.frame(2)
+    await sleep(1_200)
+    expect([relay.lines, relay.frames]).toEqual([1, [1]])
+    await agent.close()
+  })
+
+  test.each([1001, 1011, 4413])('dials again after %i', async code => {
+    const agent = await watched()
+    relay.close(code)
+    await until('it is dialled again', () => relay.lines === 2)
+    await agent.close()
+  })
+
+  test('is done when its session is refused with 409, and dials on after any other refusal', async () => {
+    relay.refuses = 503
+    const { ended } = publish()
+    await until('it is dialled again', () => relay.requests.length >= 3)
+    relay.refuses = 409
+    await ended
+    expect(relay.lines).toBe(0)
+  })
+
+  test.each([
+    [true, ['demand', 'demand', 'input', 'demand']],
+    [false, ['demand', 'demand', 'demand']],
+  ])('passes input on where the policy file says %s', async (allowed, types) => {
+    const agent = await watched(allowed)
+    relay.input(MOVE)
+    relay.demand(3)
+    await agent.hearsDemand(3)
+    expect(agent.heard.map(({ type }) => type)).toEqual(types)
+    await agent.close()
+  })
+})
+
+describe('what an agent sends', () => {
+  const good = encodeFrame({ seq: 1, capturedAtMs: 1, image: new Uint8Array(8) })
+  test.each<[string, string | Uint8Array]>([
+    ['a frame of an unknown type', good.with(0, 9)],
+    ['a frame without an image', good.slice(0, 13)],
+    ['a frame larger than the limit', new Uint8Array(2 * 1024 * 1024 + 1).fill(1)],
+    ['text that is none of the protocol', 'picture'],
+    ['a hello of impossible size', '{"type":"hello","width":0,"height":1}'],
+    ['a demand', '{"type":"demand","viewers":1,"max_fps":1,"refresh":true}'],
+  ])('is not passed on when it is %s; the next good frame is', async (_what, message) => {
+    const agent = await watched()
+    agent.send(message)
+    await until('it is connected anew', () => agent.connections === 2)
+    agent.frame(5)
+    await frames(1)
+    expect([relay.frames, relay.texts, relay.lines]).toEqual([[5], [], 1])
+    expect(lines.filter(({ level }) => level === 'warn').map(({ message }) => message)).toEqual([
+      'the agent gives no live picture',
+    ])
+    await agent.close()
+  })
+
+  test('of the page’s size is said once a frame, however often it is said here', async () => {
+    const agent = await watched()
+    for (let size = 1; size <= 100; size++) agent.hello(size, 1)
+    agent.frame(1)
+    await frames(1)
+    expect(relay.texts).toEqual([{ type: 'hello', width: 100, height: 1 }])
+    await agent.close()
+  })
+
+  test.each([
+    ['messages', 120, 1],
+    ['bytes', 32, 2 * 1024 * 1024],
+  ])('is read up to a number of %s a second', (_what, most, bytes) => {
+    vi.useFakeTimers()
+    let paused = false
+    const pace = new ReadPace({ pause: () => (paused = true), resume: () => (paused = false) })
+    for (let second = 0; second < 2; second++) {
+      for (let count = 0; count < most; count++) pace.count(bytes)
+      expect(paused).toBe(false)
+      pace.count(bytes)
+      expect(paused).toBe(true)
+      vi.advanceTimersByTime(1_000)
+      expect(paused).toBe(false)
+    }
+    pace.stop()
+    expect(vi.getTimerCount()).toBe(0)
+    vi.useRealTimers()
+  })
+})
+
+describe('what a job plants as stream.sock', () => {
+  let elsewhere: string
+  let engine: Server
+  let reached: number
+  beforeEach(async () => {
+    elsewhere = temporaryDirectory()
+    reached = 0
+    engine = createServer(socket => {
+      reached += 1
+      socket.destroy()
+    })
+    await new Promise<void>(resolve => engine.listen(join(elsewhere, 'docker.sock'), () => resolve()))
+    writeFileSync(join(elsewhere, 'credential.json'), '{}')
+  })
+  afterEach(async () => {
+    await new Promise(resolve => engine.close(resolve))
+    removeDirectory(elsewhere)
+  })
+
+  test.each<[string, (path: string) => void]>([
+    ['a link to the Engine’s socket', path => symlinkSync(join(elsewhere, 'docker.sock'), path)],
+    ['a link to the credential', path => symlinkSync(join(elsewhere, 'credential.json'), path)],
+    ['a link to nothing', path => symlinkSync(join(elsewhere, 'nothing'), path)],
+    ['a FIFO', path => void execFileSync('mkfifo', [path])],
+    ['a directory', path => mkdirSync(path)],
+    ['a file', path => writeFileSync(path, 'HTTP/1.1 101 Switching Protocols\r\n\r\n')],
+  ])('is not connected to when it is %s, which is said once', async (_what, plant) => {
+    const path = join(folder, 'stream.sock')
+    plant(path)
+    publish()
+    await until('it is said', () => lines.some(({ level }) => level === 'warn'))
+    // Time for several looks.
+    await sleep(600)
+    const said = lines.filter(({ level }) => level === 'warn')
+    expect(said.map(({ fields }) => fields.reason)).toEqual([
+      `${path} is not a socket: nothing is read through it`,
+    ])
+    expect(reached).toBe(0)
+    rmSync(path, { recursive: true })
+    const agent = await FakeAgent.listen(folder)
+    await agent.hearsDemand(0)
+    await agent.close()
+  })
+
+  test('is followed by no name in between either: the folder is the session’s own', async () => {
+    symlinkSync(join(elsewhere, 'docker.sock'), join(folder, 'other'))
+    symlinkSync('other', join(folder, 'stream.sock'))
+    publish()
+    await until('it is said', () => lines.some(({ level }) => level === 'warn'))
+    expect(reached).toBe(0)
+  })
+})
+
+test('a socket is reached under a path longer than the address of one may be', async () => {
+  folder = join(folder, 'a'.repeat(100), 'b'.repeat(100))
+  mkdirSync(folder, { recursive: true })
+  const agent = await watched()
+  agent.frame(1)
+  await frames(1)
+  await agent.close()
+})
+
+describe('the stream loop', () => {
+  test('opens a line on open_stream and closes it on close_stream, acknowledges both and logs them with ids', async () => {
+    const streams = new StreamWishes()
+    const session = { phase: { at: 'running' }, entry: { run_id: 'run_1' } }
+    const loop = new StreamLoop({
+      config: config() as never,
+      policy: { allow_control_input: true },
+      state: { sessionFolder: () => folder },
+      membership: membership(),
+      ledger: { session: () => session as never, streams },
+      log: aLog(),
+      onChange: () => undefined,
+    })
+    const stop = new AbortController()
+    const running = loop.run(stop.signal)
+    publishing.push({ stop, ended: running })
+    const open = { id: 'cmd_1', type: 'open_stream', session_id: SESSION } as const
+    const close = { id: 'cmd_2', type: 'close_stream', session_id: SESSION } as const
+    expect(streams.holds(close)).toBe(true)
+    streams.apply([open])
+    expect(streams.holds(open)).toBe(false)
+    loop.wake()
+    await until('it holds', () => streams.holds(open))
+    streams.apply([close])
+    loop.wake()
+    await until('it holds', () => streams.holds(close))
+    await until('the line is closed', () => relay.closes.length === 1)
+    const ids = { session_id: SESSION, run_id: 'run_1', runner_id: RUNNER }
+    const said = lines.map(({ fields, message }) => [message, fields])
+    for (const message of [
+      'open_stream: connecting to the relay',
+      'relay connected',
+      'the line to the relay is closed',
+    ]) {
+      expect(said).toContainEqual([message, expect.objectContaining(ids)])
+    }
+  })
+})
+
+describe('the pipe', () => {
+  test('holds two frames at most, has two on the line at most, and starts afresh on another line', () => {
+    const sent: { seq: number; left: () => void; arrived: () => void }[] = []
+    const pipe = new NewestFrame((frame, left, arrived) => sent.push({ seq: frame[0] ?? -1, left, arrived }))
+    const push = (seq: number) => {
+      pipe.push(new Uint8Array([seq]))
+      expect(pipe.held).toBeLessThanOrEqual(2)
+    }
+    const seqs = () => sent.map(({ seq }) => seq)
+    for (const seq of [1, 2, 3]) push(seq)
+    expect(seqs()).toEqual([1])
+    sent[0]?.left()
+    for (const seq of [4, 5]) push(seq)
+    expect(seqs()).toEqual([1, 3])
+    sent[1]?.left()
+    expect(seqs()).toEqual([1, 3])
+    sent[0]?.arrived()
+    expect(seqs()).toEqual([1, 3, 5])
+    push(6)
+    pipe.clear()
+    push(7)
+    expect(seqs()).toEqual([1, 3, 5, 7])
+    // What was on its way on the former line gives no room on this one.
+    for (const one of sent.slice(0, 3)) {
+      one.left()
+      one.arrived()
+    }
+    push(8)
+    expect(seqs()).toEqual([1, 3, 5, 7])
+    pipe.drop()
+    sent[3]?.left()
+    expect(seqs()).toEqual([1, 3, 5, 7])
+  })
+})
