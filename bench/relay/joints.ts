@@ -1,8 +1,9 @@
+import { type ChildProcess, fork } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 import { Miniflare } from 'miniflare'
-import { WebSocket, WebSocketServer } from 'ws'
+import { WebSocket } from 'ws'
 import { STREAM_SUBPROTOCOL } from '../../protocol/stream.ts'
 
 /** Something that joins one publisher to viewers: ours, and what it is measured against. */
@@ -10,12 +11,13 @@ export interface Joint {
   readonly name: 'relay' | 'bare object' | 'node ws'
   publisher(session: string): Promise<WebSocket>
   viewer(session: string): Promise<WebSocket>
+  /** Of the process that it runs in. */
+  cpuMs(): number
+  memoryBytes(): number
 }
 
 export interface Bench {
-  readonly joints: readonly Joint[]
-  /** Resident memory of the runtime that the relay runs in, in bytes. */
-  memory(): number
+  readonly joints: { readonly relay: Joint; readonly bare: Joint; readonly node: Joint }
   stop(): Promise<void>
 }
 
@@ -33,7 +35,6 @@ export async function startJoints(): Promise<Bench> {
     external: ['cloudflare:*', 'node:*'],
     logLevel: 'warning',
   })
-  const before = new Set(workerds())
   const name = 'relay-bench'
   const object = (exportName: string) => ({ type: 'durable-object', worker: name, exportName }) as const
   const stored = { type: 'durable-object', storage: 'sqlite' } as const
@@ -68,49 +69,46 @@ export async function startJoints(): Promise<Bench> {
   await miniflare.ready
   const url = (await miniflare.unsafeGetDirectURL()).href.replace('http', 'ws')
   const node = await startNode()
-  const own = workerds().filter(pid => !before.has(pid))
+  const [workerd] = workerdIds()
+  const nodeId = node.process.pid
+  if (workerd === undefined || nodeId === undefined) throw new Error('a joint did not start')
   const dial = (kind: string) => (role: string) => (session: string) =>
     open(`${url}${kind}/${session}/${role}`)
   return {
-    joints: [
-      {
+    joints: {
+      relay: {
         name: 'relay',
         publisher: dial('relay')('publisher'),
         viewer: session => open(`${url}relay/${session}/viewer`, [STREAM_SUBPROTOCOL]),
+        cpuMs: () => cpuMs(workerd),
+        memoryBytes: () => residentBytes(workerd),
       },
-      { name: 'bare object', publisher: dial('bare')('publisher'), viewer: dial('bare')('viewer') },
-      node,
-    ],
-    memory: () => own.reduce((sum, pid) => sum + residentBytes(pid), 0),
+      bare: {
+        name: 'bare object',
+        publisher: dial('bare')('publisher'),
+        viewer: dial('bare')('viewer'),
+        cpuMs: () => cpuMs(workerd),
+        memoryBytes: () => residentBytes(workerd),
+      },
+      node: {
+        name: 'node ws',
+        publisher: session => open(`ws://127.0.0.1:${node.port}/${session}/publisher`),
+        viewer: session => open(`ws://127.0.0.1:${node.port}/${session}/viewer`),
+        cpuMs: () => cpuMs(String(nodeId)),
+        memoryBytes: () => residentBytes(String(nodeId)),
+      },
+    },
     stop: async () => {
-      node.stop()
+      node.process.kill()
       await miniflare.dispose()
     },
   }
 }
 
-async function startNode(): Promise<Joint & { stop(): void }> {
-  const rooms = new Map<string, Set<WebSocket>>()
-  const server = new WebSocketServer({ host: '127.0.0.1', port: 0, perMessageDeflate: false })
-  server.on('connection', (socket, { url = '' }) => {
-    const [, session = '', role] = url.split('/')
-    const viewers = rooms.get(session) ?? new Set()
-    rooms.set(session, viewers)
-    if (role === 'viewer') viewers.add(socket)
-    else
-      socket.on('message', data => {
-        for (const viewer of viewers) viewer.send(data)
-      })
-  })
-  await new Promise(resolve => server.once('listening', resolve))
-  const address = server.address()
-  const port = typeof address === 'object' ? address?.port : 0
-  return {
-    name: 'node ws',
-    publisher: session => open(`ws://127.0.0.1:${port}/${session}/publisher`),
-    viewer: session => open(`ws://127.0.0.1:${port}/${session}/viewer`),
-    stop: () => server.close(),
-  }
+async function startNode(): Promise<{ readonly port: number; readonly process: ChildProcess }> {
+  const child = fork(fileURLToPath(new URL('node-joint.ts', import.meta.url)))
+  const port = await new Promise<number>(resolve => child.once('message', port => resolve(Number(port))))
+  return { port, process: child }
 }
 
 function open(url: string, protocols: string[] = []): Promise<WebSocket> {
@@ -122,22 +120,31 @@ function open(url: string, protocols: string[] = []): Promise<WebSocket> {
   })
 }
 
-function workerds(): number[] {
+/** Of this process's own: others may run on the machine. */
+function workerdIds(): string[] {
   return readdirSync('/proc')
     .filter(name => /^\d+$/.test(name))
-    .filter(name => commandOf(name).includes('workerd'))
-    .map(Number)
+    .filter(id => statusOf(id, 'Name') === 'workerd' && statusOf(id, 'PPid') === String(process.pid))
 }
 
-function commandOf(pid: string): string {
+function statusOf(id: string, field: string): string {
   try {
-    return readFileSync(`/proc/${pid}/comm`, 'utf8')
+    const status = readFileSync(`/proc/${id}/status`, 'utf8')
+    return new RegExp(`^${field}:\\s+(\\S+)`, 'm').exec(status)?.[1] ?? ''
   } catch {
+    // It has ended meanwhile.
     return ''
   }
 }
 
-function residentBytes(pid: number): number {
-  const kib = /VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]
-  return Number(kib ?? 0) * 1024
+function residentBytes(id: string): number {
+  return Number(statusOf(id, 'VmRSS')) * 1024
+}
+
+const TICKS_PER_SECOND = 100
+
+/** User and system time so far. */
+function cpuMs(id: string): number {
+  const fields = readFileSync(`/proc/${id}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? []
+  return ((Number(fields[11]) + Number(fields[12])) * 1000) / TICKS_PER_SECOND
 }
