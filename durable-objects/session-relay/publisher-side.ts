@@ -17,6 +17,7 @@ const MAX_FPS = 30
 export class PublisherSide {
   readonly #sockets: RelaySockets
   readonly #log: Log
+  #isPaused = false
 
   constructor(sockets: RelaySockets, log: Log) {
     this.#sockets = sockets
@@ -32,13 +33,13 @@ export class PublisherSide {
       role: 'publisher',
       connected_at: Math.max(now, connected_at + 1),
       framed: false,
-      paused: false,
       width,
       height,
     })
     if (before !== null) {
       this.#sockets.close(before.socket, STREAM_CLOSE.replaced, 'replaced by a newer connection')
     }
+    this.#isPaused = false
     this.#log('info', 'relay_publisher_connected', { replaced: before !== null })
     return client
   }
@@ -60,20 +61,23 @@ export class PublisherSide {
   demand(refresh: boolean): void {
     const { publisher, viewerCount: viewers } = this.#sockets
     if (publisher === null) return
-    const { paused } = publisher.state
-    if (paused) this.#sockets.updatePublisher({ paused: false })
-    this.#ask(viewers, viewers > 0 && (refresh || paused))
+    this.#ask(viewers, viewers > 0 && (refresh || this.#isPaused))
+    this.#isPaused = false
   }
 
+  /**
+   * Whether it was told to stop although viewers are there. An object that forgot this has forgotten the last frame as
+   * well, and asks for another whenever somebody can take one.
+   */
   get isPaused(): boolean {
-    return this.#sockets.publisher?.state.paused === true
+    return this.#isPaused
   }
 
   /** Viewers are there and none takes anything, so none watches; perhaps their leaving got lost. */
   pauseIfUntaken(now: number): void {
-    if (this.isPaused || !isNobodyTaking(this.#sockets.viewers(), now)) return
+    if (this.#isPaused || !isNobodyTaking(this.#sockets.viewers(), now)) return
     this.#log('info', 'relay_nobody_takes', { viewers: this.#sockets.viewerCount })
-    this.#sockets.updatePublisher({ paused: true })
+    this.#isPaused = true
     this.#ask(0, false)
   }
 

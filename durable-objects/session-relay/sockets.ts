@@ -1,6 +1,7 @@
 import type { ToPublisher, ToViewer } from '../../protocol/stream.ts'
 import {
   type Attachment,
+  attach,
   attachmentOf,
   type PublisherAttachment,
   type ViewerAttachment,
@@ -73,7 +74,7 @@ export class RelaySockets {
     this.#ctx.acceptWebSocket(socket, [VIEWER])
     const viewer = { socket, state, stored: state }
     this.#viewers.set(socket, viewer)
-    socket.serializeAttachment(state)
+    attach(socket, state)
     return viewer
   }
 
@@ -82,20 +83,20 @@ export class RelaySockets {
     const before = this.#publisher
     this.#ctx.acceptWebSocket(socket, [PUBLISHER])
     this.#publisher = { socket, state }
-    socket.serializeAttachment(state)
+    attach(socket, state)
     return before
   }
 
   store(viewer: Viewer): void {
     viewer.stored = viewer.state
-    viewer.socket.serializeAttachment(viewer.state)
+    attach(viewer.socket, viewer.state)
   }
 
   updatePublisher(change: Partial<PublisherAttachment>): void {
     if (this.#publisher === null) return
     const { socket, state } = this.#publisher
     this.#publisher = { socket, state: { ...state, ...change } }
-    socket.serializeAttachment(this.#publisher.state)
+    attach(socket, this.#publisher.state)
   }
 
   /** Epoch milliseconds, null before the first. Pings are answered without waking the object. */

@@ -169,7 +169,6 @@ describe('who may stay', () => {
       role: 'publisher',
       connected_at: NOW - 60_000,
       framed: true,
-      paused: false,
       width: null,
       height: null,
     }

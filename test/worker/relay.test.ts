@@ -101,10 +101,10 @@ describe('a viewer that takes nothing', () => {
     const put = () =>
       runInDurableObject(relayOf(live), (_, state) => {
         const [socket] = state.getWebSockets('viewer')
-        const stored = socket?.deserializeAttachment()
-        if (typeof stored?.flow.behindSince !== 'number') return false
+        const stored = JSON.parse(socket?.deserializeAttachment())
+        if (typeof stored.flow.behindSince !== 'number') return false
         stored.flow.behindSince -= ms
-        socket?.serializeAttachment(stored)
+        socket?.serializeAttachment(JSON.stringify(stored))
         return true
       })
     await vi.waitUntil(put, 30_000)

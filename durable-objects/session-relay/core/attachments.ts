@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { parseJson } from '../../../protocol/json.ts'
 import { WatchMode } from '../../../protocol/stream.ts'
 
 /** What a socket carries through hibernation. It is parsed like anything else from outside this moment. */
@@ -30,8 +31,6 @@ const Publisher = z.object({
   role: z.literal('publisher'),
   connected_at: z.number(),
   framed: z.boolean(),
-  /** Whether it was told to stop although viewers are there, because none of them took anything. */
-  paused: z.boolean(),
   width: Pixels,
   height: Pixels,
 })
@@ -40,8 +39,15 @@ export type PublisherAttachment = z.infer<typeof Publisher>
 const Attachment = z.discriminatedUnion('role', [Viewer, Publisher])
 export type Attachment = z.infer<typeof Attachment>
 
+/** As text, which the runtime stores several times as fast as an object; and it is written with every frame. */
+export function attach(socket: { serializeAttachment(text: string): void }, state: Attachment): void {
+  socket.serializeAttachment(JSON.stringify(state))
+}
+
 /** @returns null for a socket whose attachment is none of ours */
 export function attachmentOf(socket: { deserializeAttachment(): unknown }): Attachment | null {
-  const parsed = Attachment.safeParse(socket.deserializeAttachment())
+  const text = socket.deserializeAttachment()
+  const json = parseJson(typeof text === 'string' ? text : '')
+  const parsed = Attachment.safeParse(json.ok ? json.value : undefined)
   return parsed.success ? parsed.data : null
 }
