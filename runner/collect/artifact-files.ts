@@ -1,13 +1,19 @@
 import { createHash } from 'node:crypto'
 import { constants } from 'node:fs'
-import { type FileHandle, open, readdir } from 'node:fs/promises'
-import { ARTIFACT_COUNT_LIMIT, ARTIFACT_LIMIT_BYTES } from '../../protocol/limits.ts'
+import { type FileHandle, open, opendir } from 'node:fs/promises'
+import {
+  ARTIFACT_COUNT_LIMIT,
+  ARTIFACT_LIMIT_BYTES,
+  ARTIFACTS_TOTAL_LIMIT_BYTES,
+} from '../../protocol/limits.ts'
 import { artifactNameProblem } from '../../protocol/session-files.ts'
+import { errorCode } from '../state/files.ts'
+import { artifactNames, type EntryName, NAMES, quoted } from './artifact-names.ts'
 
 /** Deeper than any report; a job could nest directories without end. */
 const DEPTH_LIMIT = 32
 /** Entries looked at in all, kept or not. */
-const LOOK_LIMIT = 20_000
+const LOOK_LIMIT = 10_000
 const CHUNK_BYTES = 1024 * 1024
 
 export interface ArtifactFile {
@@ -20,73 +26,95 @@ export interface ArtifactFile {
 
 export type Left =
   | { readonly kind: 'file'; readonly artifact: ArtifactFile }
-  | { readonly kind: 'refused'; readonly why: string }
+  /** Something is not kept, or not as it was called. */
+  | { readonly kind: 'remark'; readonly text: string }
 
 /**
  * What a session left in its artifacts directory. The job may have put anything there: every name is resolved once,
  * from its directory's descriptor, without following links, and only regular files are read, through the descriptor
- * that was looked at. The caller closes each file before it asks for the next.
+ * that was looked at. The same directory gives the same again. The caller is done with a file before it asks for the
+ * next.
+ * @throws what keeps this process from looking, such as too many open files
  */
 export async function* artifactFiles(folder: string): AsyncGenerator<Left> {
-  const root = await openDirectory(folder)
-  if (root === null) return
-  const budget = { looks: LOOK_LIMIT, files: ARTIFACT_COUNT_LIMIT }
+  const root = await openEntry(folder, constants.O_DIRECTORY)
+  if (root === GONE) return
+  if (typeof root === 'string') return yield remark('.', 'the directory was replaced by something else')
   try {
-    yield* walk(root, '', 0, budget)
+    const walk = new Walk()
+    yield* walk.into(root, '', 0)
+    if (walk.isOver) yield { kind: 'remark', text: `artifacts beyond ${LOOK_LIMIT} are not looked at` }
   } finally {
     await root.close()
   }
 }
 
-async function* walk(
-  directory: FileHandle,
-  prefix: string,
-  depth: number,
-  budget: { looks: number; files: number },
-): AsyncGenerator<Left> {
-  const names = await readdir(at(directory), { encoding: 'buffer' })
-  names.sort(Buffer.compare)
-  for (const raw of names) {
-    if (budget.looks-- <= 0) return yield refused(`${prefix}…`, 'there are too many entries')
-    const name = `${prefix}${safeName(raw)}`
-    const opened = await openEntry(directory, raw)
-    if (opened === null) {
-      yield refused(name, 'it is a link, a socket or something else that is no plain file')
-      continue
+class Walk {
+  isOver = false
+  #looks = LOOK_LIMIT
+  #files = ARTIFACT_COUNT_LIMIT
+  #bytes = ARTIFACTS_TOTAL_LIMIT_BYTES
+
+  async *into(directory: FileHandle, prefix: string, depth: number): AsyncGenerator<Left> {
+    for (const entry of artifactNames(await this.#list(directory))) {
+      if (entry.isChanged) yield { kind: 'remark', text: renamed(prefix, entry) }
+      yield* this.#entry(directory, entry.raw, `${prefix}${entry.name}`, depth)
     }
+  }
+
+  async #list(directory: FileHandle): Promise<string[]> {
+    const names: string[] = []
+    for await (const { name } of await opendir(at(directory), { encoding: NAMES, bufferSize: 1024 })) {
+      this.isOver = this.#looks === 0
+      if (this.isOver) break
+      this.#looks -= 1
+      names.push(name)
+    }
+    return names
+  }
+
+  async *#entry(directory: FileHandle, raw: string, name: string, depth: number): AsyncGenerator<Left> {
+    const entry = await openEntry(Buffer.from(`${at(directory)}/${raw}`, NAMES))
+    if (typeof entry === 'string') return yield remark(name, entry)
     try {
-      const facts = await opened.stat()
-      if (facts.isDirectory()) {
-        if (depth < DEPTH_LIMIT) yield* walk(opened, `${name}/`, depth + 1, budget)
-        else yield refused(name, `it lies deeper than ${DEPTH_LIMIT} directories`)
-      } else {
-        const problem = facts.isFile() ? problemOf(name, facts.size) : 'it is no plain file'
-        if (problem !== null) yield refused(name, problem)
-        else if (budget.files-- <= 0)
-          return yield refused(name, `a session may leave ${ARTIFACT_COUNT_LIMIT} artifacts`)
-        else yield { kind: 'file', artifact: { name, file: opened, hashed: () => hashOf(opened) } }
-      }
+      const facts = await entry.stat()
+      if (!facts.isDirectory()) yield this.#file(entry, name, facts)
+      else if (depth < DEPTH_LIMIT) yield* this.into(entry, `${name}/`, depth + 1)
+      else yield remark(name, `it lies deeper than ${DEPTH_LIMIT} directories`)
     } finally {
-      await opened.close()
+      await entry.close()
     }
+  }
+
+  #file(file: FileHandle, name: string, facts: { isFile(): boolean; readonly size: number }): Left {
+    const { size } = facts
+    const problem = facts.isFile() ? this.#problemOf(name, size) : 'it is a pipe or something else unreadable'
+    if (problem !== null) return remark(name, problem)
+    this.#files -= 1
+    this.#bytes -= size
+    return { kind: 'file', artifact: { name, file, hashed: () => hashOf(file, size) } }
+  }
+
+  #problemOf(name: string, size: number): string | null {
+    const problem = artifactNameProblem(name)
+    if (problem !== null) return `its name ${problem}`
+    if (size > ARTIFACT_LIMIT_BYTES) return `it is larger than ${ARTIFACT_LIMIT_BYTES} bytes`
+    if (size > this.#bytes) return `a session may leave ${ARTIFACTS_TOTAL_LIMIT_BYTES} bytes in all`
+    return this.#files > 0 ? null : `a session may leave ${ARTIFACT_COUNT_LIMIT} artifacts`
   }
 }
 
-function problemOf(name: string, size: number): string | null {
-  const problem = artifactNameProblem(name)
-  if (problem !== null) return `its name ${problem}`
-  return size > ARTIFACT_LIMIT_BYTES ? `it is larger than ${ARTIFACT_LIMIT_BYTES} bytes` : null
-}
-
-async function hashOf(file: FileHandle): Promise<{ size: number; sha256: string }> {
+/** No further than it was when it was looked at: whatever still writes to it must not keep us here. */
+async function hashOf(file: FileHandle, limit: number): Promise<{ size: number; sha256: string }> {
   const hash = createHash('sha256')
   let size = 0
-  for (;;) {
-    const bytes = await readAt(file, size, CHUNK_BYTES)
-    if (bytes.length === 0) return { size, sha256: hash.digest('hex') }
+  while (size < limit) {
+    const bytes = await readAt(file, size, Math.min(CHUNK_BYTES, limit - size))
+    if (bytes.length === 0) break
     hash.update(bytes)
     size += bytes.length
   }
+  return { size, sha256: hash.digest('hex') }
 }
 
 /** @returns up to `size` bytes from `at`; fewer only at the end of the file */
@@ -101,26 +129,38 @@ export async function readAt(file: FileHandle, at: number, size: number): Promis
   return bytes.subarray(0, filled)
 }
 
-/** Control characters and bytes that are no UTF-8 are replaced: a name is shown in terminals and pages. */
-function safeName(raw: Buffer): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is replaced
-  return new TextDecoder().decode(raw).replaceAll(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\\]/g, '_')
+function remark(name: string, why: string): Left {
+  return { kind: 'remark', text: `the artifact ${quoted(name)} is not kept: ${why}` }
 }
 
-function refused(name: string, why: string): Left {
-  return { kind: 'refused', why: `the artifact ${JSON.stringify(name.slice(0, 200))} is not kept: ${why}` }
+function renamed(prefix: string, { name, shown }: EntryName): string {
+  return `the artifact ${quoted(`${prefix}${shown}`)} is kept as ${quoted(`${prefix}${name}`)}`
+}
+
+const GONE = 'it is gone'
+/** What opening says of an entry that is none of ours to read; everything else is this process's own trouble. */
+const REFUSALS: Readonly<Record<string, string>> = {
+  ELOOP: 'it is a link',
+  ENXIO: 'it is a socket or a device',
+  ENODEV: 'it is a device',
+  EACCES: 'this runner may not read it',
+  EPERM: 'this runner may not read it',
+  ENOTDIR: 'it is a link',
+  ENOENT: GONE,
 }
 
 /** `O_NONBLOCK`: opening a pipe must not wait for somebody to write into it. */
 const LOOK = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
 
-async function openEntry(directory: FileHandle, name: Buffer): Promise<FileHandle | null> {
-  const path = Buffer.concat([Buffer.from(`${at(directory)}/`), name])
-  return await open(path, LOOK).catch(() => null)
-}
-
-async function openDirectory(path: string): Promise<FileHandle | null> {
-  return await open(path, LOOK | constants.O_DIRECTORY).catch(() => null)
+/** @returns the open entry, or why it is not to be had */
+async function openEntry(path: string | Buffer, more = 0): Promise<FileHandle | string> {
+  try {
+    return await open(path, LOOK | more)
+  } catch (error) {
+    const why = REFUSALS[errorCode(error)]
+    if (why === undefined) throw error
+    return why
+  }
 }
 
 function at(directory: FileHandle): string {

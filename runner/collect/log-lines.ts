@@ -19,8 +19,14 @@ export class LogLines {
   /** The stream whose line is still open. */
   #open: LogFrame['stream'] | null = null
 
-  push({ stream, at, bytes }: LogFrame): Uint8Array {
+  push(frames: readonly LogFrame[]): Uint8Array {
     const parts: Uint8Array[] = []
+    for (const frame of frames) this.#add(frame, parts)
+    return Buffer.concat(parts)
+  }
+
+  #add({ stream, at, bytes }: LogFrame, parts: Uint8Array[]): void {
+    if (bytes.length === 0) return
     if (this.#open !== null && this.#open !== stream) parts.push(Uint8Array.of(NEWLINE))
     const prefix = encoder.encode(`${nineDigits(at)} ${stream} `)
     let isOpen = this.#open === stream
@@ -33,12 +39,23 @@ export class LogLines {
       isOpen = newline === -1
       from = end
     }
-    if (bytes.length > 0) this.#open = isOpen ? stream : null
-    return Buffer.concat(parts)
+    this.#open = isOpen ? stream : null
   }
 }
 
 function nineDigits(at: string): string {
   const [, seconds, fraction = ''] = /^(.{19})(?:\.(\d{1,9}))?Z$/.exec(at) ?? []
   return seconds === undefined ? at : `${seconds}.${fraction.padEnd(9, '0')}Z`
+}
+
+/** `2026-01-01T00:00:00.000000000Z` */
+const TIME_CHARS = 30
+const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z$/
+
+/** @param at where a line begins @returns its time, which sorts as text; null for what has none */
+export function timeOfLine(log: Uint8Array, at: number): string | null {
+  const time = Buffer.from(log.buffer, log.byteOffset + at, Math.min(TIME_CHARS, log.length - at)).toString(
+    'latin1',
+  )
+  return TIME.test(time) ? time : null
 }

@@ -10,7 +10,7 @@ import type { StateDirectory } from '../state/state-directory.ts'
 import type { Membership } from './runner-identity.ts'
 
 /** A container is kept no longer than this for the sake of its output. */
-const SPOOL_LIMIT_MS = 60_000
+const SPOOL_LIMIT_MS = 5 * 60_000
 
 export interface CollectingParts {
   readonly executor: Pick<Executor, 'output'>

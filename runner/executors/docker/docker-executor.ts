@@ -20,7 +20,7 @@ import type {
   Signalled,
 } from '../executor.ts'
 import { classifyFailure } from './classify-failure.ts'
-import { containerOutput, openOutput } from './container-output.ts'
+import { containerOutput } from './container-output.ts'
 import { exitFacts, foundOf, runningFacts, stateOf } from './containers.ts'
 import { engineRefusal, type HostFacts, untilStopped, within } from './engine.ts'
 import type { ImageFacts, Images } from './images.ts'
@@ -203,15 +203,10 @@ export class DockerExecutor implements Executor {
     return { type: 'exited', ...exitFacts(stateOf(made), clock) }
   }
 
-  output(sessionId: string, signal: AbortSignal): AsyncGenerator<Uint8Array> {
-    const { docker, clock } = this.#parts
-    return containerOutput({
-      look: async () => {
-        const made = await this.#containers.inspect(sessionId, signal)
-        return made === null ? null : { id: made.Id, state: foundOf(made, sessionId, clock).state }
-      },
-      open: id => openOutput(docker, id, signal),
-    })
+  async *output(sessionId: string, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+    const made = await this.#containers.inspect(sessionId, signal)
+    if (made === null || foundOf(made, sessionId, this.#parts.clock).state === 'created') return
+    yield* containerOutput(this.#parts.docker, made.Id, signal)
   }
 
   remove(sessionId: string, abort?: AbortSignal): Promise<void> {

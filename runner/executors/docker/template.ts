@@ -23,8 +23,11 @@ const OOM_SCORE_ADJ = 500
 const RUN_TMPFS_MB = 64
 const HOME_TMPFS_MB = 256
 const TMP_TMPFS_MIN_MB = 64
-/** One file is being written while the others are kept whole, so four of them hold the cap. */
-const LOG_FILES_KEPT = 4
+/**
+ * The Engine's own form of a line is longer than the log's, of short ones nearly twice as long. Within this, its log is
+ * one file: an Engine that is followed across a change of files skips whole files of a fast output.
+ */
+const ENGINE_LOG_FACTOR = 2
 const FALLBACK_USER = '1000:1000'
 
 export const NETWORK = 'certyn-jobs'
@@ -92,7 +95,6 @@ function hostConfig(input: TemplateInput): Docker.HostConfig {
   const memoryMb = job.resources.memory_mb ?? least(DEFAULT_MEMORY_MB, policy.max_memory_mb)
   const cpus = Math.min(job.resources.cpus ?? least(DEFAULT_CPUS, policy.max_cpus), host.cpus)
   const tmpMb = Math.max(TMP_TMPFS_MIN_MB, Math.floor(memoryMb / 2))
-  const logFileMb = Math.ceil(settings.logCapMb / LOG_FILES_KEPT)
   return {
     Privileged: false,
     CapAdd: [],
@@ -141,7 +143,7 @@ function hostConfig(input: TemplateInput): Docker.HostConfig {
     AutoRemove: false,
     LogConfig: {
       Type: 'json-file',
-      Config: { 'max-size': `${logFileMb}m`, 'max-file': String(LOG_FILES_KEPT + 1) },
+      Config: { 'max-size': `${settings.logCapMb * ENGINE_LOG_FACTOR}m`, 'max-file': '1' },
     },
     ...(policy.runtime !== undefined && { Runtime: policy.runtime }),
   }

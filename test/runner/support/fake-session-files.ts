@@ -17,6 +17,11 @@ const PART_SIZE_BYTES = 5 * 1024 * 1024
 
 /** What runners bring of their sessions, held to the contract: logs by offset, artifacts in parts by size and hash. */
 export class FakeSessionFiles {
+  /** Beyond it nothing of a log is kept. */
+  logCapBytes = Number.POSITIVE_INFINITY
+  /** Every part that came, as `name part`, and the size of every chunk of a log that did. */
+  readonly parts: string[] = []
+  readonly chunks: number[] = []
   readonly #logs = new Map<string, { bytes: Buffer; complete: boolean }>()
   readonly #uploads: Upload[] = []
 
@@ -44,21 +49,22 @@ export class FakeSessionFiles {
       return this.#begin(session, BeginUpload.parse(JSON.parse(body.toString('utf8'))))
     const upload = this.#uploads.find(each => each.session === session && each.id === uploadId)
     if (upload === undefined) return { code: 'not_found', detail: `no upload ${uploadId}` }
-    return step === 'parts' ? putPart(upload, Number(part), body) : complete(upload)
+    if (step !== 'parts') return complete(upload)
+    this.parts.push(`${upload.asked.name} ${part}`)
+    return putPart(upload, Number(part), body)
   }
 
   #append(session: string, { offset, complete }: LogChunkQuery, bytes: Buffer): Answer {
+    this.chunks.push(bytes.length)
     const log = this.#logs.get(session) ?? { bytes: Buffer.alloc(0), complete: false }
-    if (offset !== log.bytes.length) {
-      return {
-        code: 'offset_mismatch',
-        detail: `the log ends at ${log.bytes.length}`,
-        length: log.bytes.length,
-      }
+    const isFull = log.bytes.length >= this.logCapBytes
+    if (!isFull && (offset !== log.bytes.length || (log.complete && bytes.length > 0))) {
+      const { length } = log.bytes
+      return { code: 'offset_mismatch', detail: `the log ends at ${length}`, length }
     }
-    const kept = Buffer.concat([log.bytes, bytes])
+    const kept = Buffer.concat([log.bytes, bytes]).subarray(0, this.logCapBytes)
     this.#logs.set(session, { bytes: kept, complete: log.complete || complete === '1' })
-    return [200, { length: kept.length, truncated: false }]
+    return [200, { length: kept.length, truncated: kept.length < log.bytes.length + bytes.length || isFull }]
   }
 
   #begin(session: string, asked: BeginUpload): Answer {
