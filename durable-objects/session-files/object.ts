@@ -26,8 +26,11 @@ import { Uploads } from './uploads.ts'
  */
 
 const DAY_MS = 86_400_000
-/** A log that nobody went on with for so long will not be completed any more: its rest goes to object storage too. */
-const ABANDONED_MS = 2 * 3_600_000
+/**
+ * A log that nobody went on with for so long will not be completed any more: its rest goes to object storage too. The
+ * longest run, which may well be silent all the while, with its start and its stop, and the longest upload window.
+ */
+const ABANDONED_MS = 2 * DAY_MS + 3_600_000
 const RETRY_MS = 5_000
 /** While object storage is down so much is taken in; then the runner, which still has everything, has to wait. */
 const BACKLOG_LIMIT_BYTES = 16 * SEGMENT_BYTES
@@ -263,6 +266,7 @@ export class SessionFiles extends DurableObject<SessionFilesEnv> implements Sess
 
   async #erase(files: FilesRecord): Promise<void> {
     const prefix = sessionPrefix(files)
+    await this.#uploadsOf(files).abandon()
     for (;;) {
       const { objects } = await this.env.BLOBS.list({ prefix, limit: DELETE_BATCH })
       if (objects.length === 0) break

@@ -17,6 +17,7 @@ const SCHEMA = [
      upload_id TEXT PRIMARY KEY, name TEXT NOT NULL, size INTEGER NOT NULL, sha256 TEXT NOT NULL,
      r2_upload_id TEXT, complete INTEGER NOT NULL DEFAULT 0
    ) WITHOUT ROWID`,
+  'CREATE INDEX uploads_by_name ON uploads (name)',
   `CREATE TABLE parts (
      upload_id TEXT NOT NULL, part INTEGER NOT NULL, etag TEXT NOT NULL, PRIMARY KEY (upload_id, part)
    ) WITHOUT ROWID`,
@@ -135,8 +136,22 @@ export class FilesStore {
     return row === undefined ? null : toUpload(row)
   }
 
-  uploads(): UploadRecord[] {
-    return this.#sql.exec('SELECT * FROM uploads ORDER BY name').toArray().map(toUpload)
+  /** By name. */
+  uploads(which: 'complete' | 'incomplete'): UploadRecord[] {
+    return this.#sql
+      .exec('SELECT * FROM uploads WHERE complete = ? ORDER BY name', which === 'complete' ? 1 : 0)
+      .toArray()
+      .map(toUpload)
+  }
+
+  /** Different files can be announced by one name. */
+  uploadsOf(name: string): UploadRecord[] {
+    return this.#sql.exec('SELECT * FROM uploads WHERE name = ?', name).toArray().map(toUpload)
+  }
+
+  totals(): { readonly count: number; readonly bytes: number } {
+    const row = this.#sql.exec('SELECT count(*) AS count, coalesce(sum(size), 0) AS bytes FROM uploads').one()
+    return { count: integer(row, 'count'), bytes: integer(row, 'bytes') }
   }
 
   addUpload(upload: UploadRecord): void {

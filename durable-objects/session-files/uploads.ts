@@ -32,11 +32,12 @@ export class Uploads {
     if (full !== null) return full
     const id = crypto.randomUUID().replaceAll('-', '')
     const upload = { id, ...wanted, r2UploadId: await this.#open(id, wanted), complete: false }
-    // The same file may have been announced meanwhile, by a call whose reply was lost.
+    // Meanwhile the same file may have been announced, by a call whose reply was lost, or others in its place.
     const raced = this.#same(wanted)
-    if (raced === undefined) this.#store.addUpload(upload)
+    const late = raced === undefined ? this.#full(wanted) : null
+    if (raced === undefined && late === null) this.#store.addUpload(upload)
     else if (upload.r2UploadId !== null) await this.#multipart(upload).abort()
-    return accepted(this.#begun(raced ?? upload))
+    return late ?? accepted(this.#begun(raced ?? upload))
   }
 
   place(uploadId: string, part: number): Result<PartPlace> {
@@ -78,15 +79,22 @@ export class Uploads {
   }
 
   list(): Artifact[] {
-    return this.#store
-      .uploads()
-      .filter(upload => upload.complete)
-      .map(artifactOf)
+    return this.#store.uploads('complete').map(artifactOf)
   }
 
   find(name: string): { artifact: Artifact; key: string } | null {
-    const upload = this.#store.uploads().find(one => one.complete && one.name === name)
+    const upload = this.#store.uploadsOf(name).find(one => one.complete)
     return upload === undefined ? null : { artifact: artifactOf(upload), key: this.#key(upload.id) }
+  }
+
+  /** Parts of what was never completed are in no listing of the bucket. One that is gone already is no trouble. */
+  async abandon(): Promise<void> {
+    for (const upload of this.#store.uploads('incomplete')) {
+      if (upload.r2UploadId !== null)
+        await this.#multipart(upload)
+          .abort()
+          .catch(() => undefined)
+    }
   }
 
   /** @returns whether what is in storage now is what was announced */
@@ -111,16 +119,15 @@ export class Uploads {
   }
 
   #same({ name, size, sha256 }: BeginUpload): UploadRecord | undefined {
-    return this.#store.uploads().find(one => one.name === name && one.size === size && one.sha256 === sha256)
+    return this.#store.uploadsOf(name).find(one => one.size === size && one.sha256 === sha256)
   }
 
   #full({ size }: BeginUpload): { ok: false; error: { code: 'payload_too_large'; detail: string } } | null {
-    const uploads = this.#store.uploads()
-    const total = uploads.reduce((sum, upload) => sum + upload.size, size)
+    const { count, bytes } = this.#store.totals()
     const detail =
-      uploads.length >= ARTIFACT_COUNT_LIMIT
+      count >= ARTIFACT_COUNT_LIMIT
         ? `a session may leave ${ARTIFACT_COUNT_LIMIT} artifacts`
-        : total > ARTIFACTS_TOTAL_LIMIT_BYTES
+        : bytes + size > ARTIFACTS_TOTAL_LIMIT_BYTES
           ? `a session may leave ${ARTIFACTS_TOTAL_LIMIT_BYTES} bytes of artifacts in all`
           : null
     return detail === null ? null : { ok: false, error: { code: 'payload_too_large', detail } }
@@ -134,9 +141,8 @@ export class Uploads {
 
   /** Of two files by one name the later one counts. */
   #replaceEarlier(upload: UploadRecord): void {
-    for (const other of this.#store.uploads()) {
-      if (other.name === upload.name && other.id !== upload.id && other.complete)
-        this.#store.deleteUpload(other.id)
+    for (const other of this.#store.uploadsOf(upload.name)) {
+      if (other.id !== upload.id && other.complete) this.#store.deleteUpload(other.id)
     }
   }
 

@@ -25,12 +25,12 @@ export interface LiveRun {
   seq: number
 }
 
-export async function liveRun(): Promise<LiveRun> {
+export async function liveRun(more: object = {}): Promise<LiveRun> {
   const tenant = await makeTenant()
   const poolId = await makePool(tenant)
   const runner = await makeRunner(tenant, poolId)
   const environmentId = await makeEnvironment(tenant, poolId)
-  const runId = await makeRun(tenant, environmentId, { command: ['sleep', '1'] })
+  const runId = await makeRun(tenant, environmentId, { command: ['sleep', '1'], ...more })
   const offered = ok(await sync(runner, 1)).body.offers[0].session_id
   const live = { tenant, poolId, environmentId, runner, runId, sessionId: offered, seq: 1 }
   await syncLive(live)

@@ -25,6 +25,8 @@ export default defineConfig({
           Features__SelfHostedRunnersEnabled: 'true',
           Features__SelfHostedRelayEnabled: 'true',
           Docker__DefaultImage: 'docker.io/certyn/agent:v0.1.0',
+          // Two whole segments of a log in object storage, and some more.
+          SelfHosted__LogCapBytes: String(18 * 1024 * 1024),
         },
       },
     })),

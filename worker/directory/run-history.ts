@@ -1,4 +1,4 @@
-import { and, asc, desc, eq, gt, lt } from 'drizzle-orm'
+import { and, asc, desc, eq, gt, lt, sql } from 'drizzle-orm'
 import { runEvents, runs } from '../../durable-objects/runner-pool/history.ts'
 import { Run, RunEvent, type RunStatus } from '../../protocol/run.ts'
 import type { PageRequest } from '../http/paging.ts'
@@ -98,6 +98,27 @@ export async function listRunEvents(
     .orderBy(asc(runEvents.seq))
     .limit(page.limit + 1)
   return rows.map(row => ({ seq: row.seq, event: RunEvent.parse(JSON.parse(row.document)) }))
+}
+
+/** The last session of the run that ran, as far as its events have come. */
+export async function findStartedSession(
+  directory: Directory,
+  tenantId: string,
+  runId: string,
+): Promise<string | null> {
+  const [row] = await directory
+    .select({ document: runEvents.document })
+    .from(runEvents)
+    .where(
+      and(
+        eq(runEvents.tenantId, tenantId),
+        eq(runEvents.runId, runId),
+        sql`json_extract(${runEvents.document}, '$.type') = 'running'`,
+      ),
+    )
+    .orderBy(desc(runEvents.seq))
+    .limit(1)
+  return row === undefined ? null : (RunEvent.parse(JSON.parse(row.document)).session_id ?? null)
 }
 
 function runOf(document: string): Run {

@@ -31,7 +31,9 @@ export async function downloadResponse(request: Request, download: Download): Pr
     'content-disposition': dispositionOf(download),
     ...(etag === undefined ? {} : { etag: `"${etag}"` }),
   })
-  const range = rangeOf(request.headers.get('range'), length)
+  const range = isStale(request, etag)
+    ? ({ kind: 'whole' } as const)
+    : rangeOf(request.headers.get('range'), length)
   if (range.kind === 'unsatisfiable') {
     headers.set('content-range', `bytes */${length}`)
     return new Response(null, { status: 416, headers })
@@ -43,6 +45,12 @@ export async function downloadResponse(request: Request, download: Download): Pr
   // Tells the runtime the length, so that the answer has one and a body that ends early is noticed.
   const fixed = body === null ? null : body.pipeThrough(new FixedLengthStream(end - start))
   return new Response(fixed, { status: range.kind === 'part' ? 206 : 200, headers })
+}
+
+/** A part of something else than the caller has the rest of would be worse than all of it (RFC 9110, 13.1.5). */
+function isStale(request: Request, etag: string | undefined): boolean {
+  const wanted = request.headers.get('if-range')
+  return wanted !== null && wanted !== `"${etag}"`
 }
 
 function dispositionOf({ contentType, name }: Download): string {

@@ -1,20 +1,28 @@
-import type { SessionFilesRpc } from '../../durable-objects/session-files/rpc.ts'
+import type { LogShape, SessionFilesRpc } from '../../durable-objects/session-files/rpc.ts'
 import { SessionId } from '../../protocol/ids.ts'
-import { isTerminal, type Run } from '../../protocol/run.ts'
+import type { Run } from '../../protocol/run.ts'
+import { linesOf } from './log-events.ts'
 import { readLog } from './read-log.ts'
 
 /** Proxies close what is silent for a minute. */
 const KEEP_ALIVE_MS = 15_000
-/** A run that has no session yet is looked at this often. */
-const LOOK_AGAIN_MS = 2_000
-/** One event at most holds so much, and so much of a line without an end is waited for. */
-const EVENT_BYTES = 64 * 1024
+/** The run is looked at this often, and whatever waits for another session. */
+const LOOK_MS = 2_000
+
+/** The run as it is now, and the session whose log is shown for it. */
+export interface Look {
+  readonly run: Run
+  readonly sessionId: string | null
+  /** No other session will be shown, and this one does not run any more. */
+  readonly isOver: boolean
+}
 
 export interface FollowedRun {
+  readonly runId: string
   readonly blobs: R2Bucket
   files(sessionId: string): SessionFilesRpc
-  /** As it is now; null once it is gone. */
-  read(): Promise<Run | null>
+  /** Null once it is gone, or the caller may not see it any more. */
+  look(): Promise<Look | null>
   /** For how long after its end a session's log may still grow. */
   readonly uploadWindowMs: number
 }
@@ -25,116 +33,91 @@ interface Place {
 }
 
 /**
- * The log as server-sent events, from where it stands until the run has ended and its log is complete.
+ * The log as server-sent events, from where it stands until the run has ended and its log is complete. When the run is
+ * tried again, what the earlier attempt has left comes first, then a `session` event, then the new attempt's log.
  *
  * Events hold whole lines; one that is longer is cut between characters. An event's id says where the next one begins,
  * so that a reader that comes back with `Last-Event-ID` misses nothing and sees nothing twice.
  */
 export async function* followLog(
   followed: FollowedRun,
-  run: Run,
+  first: Look,
   lastEventId: string | null,
 ): AsyncGenerator<Uint8Array> {
-  const encoder = new TextEncoder()
-  const resumed = placeOf(lastEventId)
-  let now = run
-  let place = resumed?.sessionId === run.session_id ? resumed : null
+  let now = first
+  let lookedAt = Date.now()
+  let place = placeOf(lastEventId)
   for (;;) {
-    if (now.session_id !== null && place?.sessionId !== now.session_id) {
-      place = { sessionId: now.session_id, offset: 0 }
-      yield encoder.encode(
-        event('session', idOf(place), { session_id: place.sessionId, attempt: now.attempt }),
-      )
+    if (place !== null && now.sessionId !== null && place.sessionId !== now.sessionId) {
+      const rest = await followed.files(place.sessionId).logShape(followed.runId)
+      yield* pieces(followed, rest, place, true)
+      place = null
     }
-    let isDone = place === null
-    if (place !== null) {
-      const files = followed.files(place.sessionId)
-      const shape = await files.waitForLog(now.id, place.offset, KEEP_ALIVE_MS)
-      if (shape !== null && shape.length > place.offset) {
-        const source = { files, blobs: followed.blobs, runId: now.id }
-        for await (const [at, text, end] of lines(
-          readLog(source, shape, place.offset, shape.length),
-          place.offset,
-          shape.complete,
-        )) {
-          place = { ...place, offset: end }
-          yield encoder.encode(event('log', idOf(place), { offset: at, text }))
-        }
-      }
-      isDone = shape?.complete === true && place.offset === shape.length
-    } else {
-      await new Promise(resolve => setTimeout(resolve, LOOK_AGAIN_MS))
+    if (place === null && now.sessionId !== null) {
+      place = { sessionId: now.sessionId, offset: 0 }
+      yield event('session', place, { session_id: place.sessionId, attempt: attemptOf(now) })
     }
-    const next = await followed.read()
-    if (next === null) return
-    now = next
-    if (
-      isTerminal(now.status) &&
-      now.session_id === (place?.sessionId ?? null) &&
-      (isDone || isLate(now, followed))
-    ) {
-      yield encoder.encode(event('end', place === null ? '' : idOf(place), { status: now.status }))
+    const isLate = now.isOver && !mayGrow(now, followed.uploadWindowMs)
+    const shape = await wait(followed, place, isLate)
+    const before = place?.offset
+    if (place !== null) place = yield* pieces(followed, shape, place, isLate || shape?.complete === true)
+    const isDone = place === null || (shape?.complete === true && place.offset >= shape.length)
+    if (now.isOver && (isDone || isLate)) {
+      yield event('end', place, { status: now.run.status })
       return
     }
-    if (isDone && place !== null && now.session_id === place.sessionId) {
-      await new Promise(resolve => setTimeout(resolve, LOOK_AGAIN_MS))
-    }
-    yield encoder.encode(': still here\n\n')
+    if (isDone) await new Promise(resolve => setTimeout(resolve, LOOK_MS))
+    if (place?.offset === before) yield encoder.encode(': still here\n\n')
+    if (Date.now() < lookedAt + LOOK_MS) continue
+    const next = await followed.look()
+    if (next === null) return
+    now = next
+    lookedAt = Date.now()
   }
 }
 
-function isLate(run: Run, { uploadWindowMs }: FollowedRun): boolean {
-  return run.finished_at !== null && Date.now() > Date.parse(run.finished_at) + uploadWindowMs
+/** Until there is more of the log than was given, or nothing was to be had for a while. */
+async function wait(followed: FollowedRun, place: Place | null, isLate: boolean): Promise<LogShape | null> {
+  if (place === null) return null
+  const files = followed.files(place.sessionId)
+  // An end is looked for as well.
+  const waitMs = isLate ? 0 : KEEP_ALIVE_MS
+  return await files.waitForLog(followed.runId, place.offset, waitMs)
 }
 
-/** Cuts bytes into texts of whole lines. @param all whether nothing follows: then the rest is given too */
-async function* lines(
-  pieces: AsyncGenerator<Uint8Array>,
-  start: number,
-  all: boolean,
-): AsyncGenerator<readonly [at: number, text: string, end: number]> {
-  let held = new Uint8Array()
-  let at = start
-  for await (const piece of pieces) {
-    held = joined(held, piece)
-    for (let cut = cutOf(held); cut > 0; cut = cutOf(held)) {
-      yield [at, textOf(held.subarray(0, cut)), at + cut]
-      at += cut
-      held = held.slice(cut)
-    }
+/** Everything there is behind the place. @param isAll also the rest of a line @returns the place behind it */
+async function* pieces(
+  { runId, blobs, files }: FollowedRun,
+  shape: LogShape | null,
+  from: Place,
+  isAll: boolean,
+): AsyncGenerator<Uint8Array, Place> {
+  let place = from
+  if (shape === null || shape.length <= from.offset) return place
+  const source = { files: files(from.sessionId), blobs, runId }
+  const bytes = readLog(source, shape, from.offset, shape.length)
+  for await (const { at, text, end } of linesOf(bytes, from.offset, isAll)) {
+    place = { ...place, offset: end }
+    yield event('log', place, { offset: at, text })
   }
-  if (all && held.length > 0) yield [at, textOf(held), at + held.length]
+  return place
 }
 
-/** @returns how much of it makes an event now; 0: more has to come */
-function cutOf(held: Uint8Array): number {
-  const limited = held.subarray(0, EVENT_BYTES)
-  const newline = limited.lastIndexOf(0x0a)
-  if (newline !== -1) return newline + 1
-  if (held.length < EVENT_BYTES) return 0
-  // Not in the middle of a character: back over the bytes that only continue one.
-  let cut = EVENT_BYTES
-  while (cut > EVENT_BYTES - 4 && ((held[cut] ?? 0) & 0xc0) === 0x80) cut -= 1
-  return cut
+function attemptOf({ run, sessionId }: Look): number | null {
+  return run.session_id === sessionId ? run.attempt : null
 }
 
-function textOf(bytes: Uint8Array): string {
-  return new TextDecoder().decode(bytes)
+/** Of a session that is over: only what ended by its runner's own report is still brought, for a while. */
+function mayGrow({ run, sessionId }: Look, windowMs: number): boolean {
+  if (run.session_id !== sessionId || run.status === 'lost' || run.finished_at === null) return false
+  return Date.now() <= Date.parse(run.finished_at) + windowMs
 }
 
-function joined(a: Uint8Array, b: Uint8Array): Uint8Array<ArrayBuffer> {
-  const whole = new Uint8Array(a.length + b.length)
-  whole.set(a)
-  whole.set(b, a.length)
-  return whole
-}
+const encoder = new TextEncoder()
 
-function event(type: string, id: string, data: object): string {
-  return `event: ${type}\n${id === '' ? '' : `id: ${id}\n`}data: ${JSON.stringify(data)}\n\n`
-}
-
-function idOf({ sessionId, offset }: Place): string {
-  return `${sessionId}.${offset}`
+function event(type: string, place: Place | null, data: object): Uint8Array {
+  const id = place === null ? '' : `id: ${place.sessionId}.${place.offset}\n`
+  return encoder.encode(`event: ${type}\n${id}data: ${JSON.stringify(data)}\n\n`)
 }
 
 function placeOf(id: string | null): Place | null {

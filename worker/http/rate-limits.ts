@@ -17,8 +17,13 @@ export async function keyLimit(edge: Edge & { readonly caller: Caller }): Promis
     case 'key':
       return await spend(edge, edge.env.LIMIT_KEY, caller.key.id)
     case 'runner':
-      return await spend(edge, edge.env.LIMIT_KEY, caller.credentialHash)
+      return await spend(edge, edge.env.LIMIT_KEY, `${caller.credentialHash}${budgetOf(edge)}`)
   }
+}
+
+/** What many chatty sessions bring must never be the reason that a sync is refused: they have a limit of their own. */
+function budgetOf({ url }: Edge): string {
+  return url.pathname.includes('/sessions/') ? ':sessions' : ''
 }
 
 export async function addressLimit(edge: Edge): Promise<Result<null>> {

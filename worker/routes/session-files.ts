@@ -1,20 +1,24 @@
 import { z } from 'zod'
 import { accepted, type Result, refused } from '../../protocol/errors.ts'
 import { RunId, SessionId } from '../../protocol/ids.ts'
-import { isTerminal } from '../../protocol/run.ts'
+import { isTerminal, type Run } from '../../protocol/run.ts'
 import { Artifacts } from '../../protocol/session-files.ts'
 import type { KeyHolder } from '../auth/callers.ts'
 import { atLeast } from '../auth/guards.ts'
-import { findRun } from '../directory/run-history.ts'
+import { findStartedSession } from '../directory/run-history.ts'
 import { downloadResponse } from '../files/download.ts'
-import { type FollowedRun, followLog } from '../files/follow-log.ts'
+import { type FollowedRun, followLog, type Look } from '../files/follow-log.ts'
 import { readLog, streamOf } from '../files/read-log.ts'
 import { done, type Reply } from '../http/reply.ts'
 import { type Call, defineRoute } from '../http/route.ts'
 import { locateRun } from '../runs/locate-run.ts'
 
 const RunPath = z.object({ run_id: RunId })
-const SessionQuery = z.strictObject({ session_id: SessionId.optional() })
+const SessionQuery = z.strictObject({
+  session_id: SessionId.optional().describe(
+    'One attempt of the run, as its events name it; without it the last attempt that was started',
+  ),
+})
 
 /** What a run's session has left: its log, while it grows and after, and its artifacts. */
 export const sessionFileRoutes = [
@@ -32,10 +36,10 @@ export const sessionFileRoutes = [
     async handle(call, { params: { run_id }, query }): Promise<Result<Reply<string>>> {
       const located = await locateRun(call, run_id)
       if (!located.ok) return located
-      const { run } = located.value
+      const look = await lookAt(call, located.value.run, query.session_id)
       if (query.follow === '1') {
         const lastEventId = call.request.headers.get('last-event-id')
-        const body = streamOf(followLog(followed(call, run_id), run, lastEventId))
+        const body = streamOf(followLog(followed(call, run_id, query.session_id), look, lastEventId))
         const headers = {
           'content-type': 'text/event-stream; charset=utf-8',
           'cache-control': 'no-store',
@@ -43,8 +47,7 @@ export const sessionFileRoutes = [
         }
         return accepted({ status: 'raw', response: new Response(body, { headers }) })
       }
-      const sessionId = query.session_id ?? run.session_id
-      return accepted(await logReply(call, run_id, sessionId))
+      return accepted(await logReply(call, run_id, look.sessionId))
     },
   }),
   defineRoute({
@@ -61,7 +64,7 @@ export const sessionFileRoutes = [
     async handle(call, { params: { run_id }, query }) {
       const located = await locateRun(call, run_id)
       if (!located.ok) return located
-      const sessionId = query.session_id ?? located.value.run.session_id
+      const { sessionId } = await lookAt(call, located.value.run, query.session_id)
       const items = sessionId === null ? [] : await call.files(sessionId).artifacts(run_id)
       return accepted(done({ items, next_cursor: null }))
     },
@@ -80,7 +83,7 @@ export const sessionFileRoutes = [
     async handle(call, { params: { run_id, name }, query }): Promise<Result<Reply<string>>> {
       const located = await locateRun(call, run_id)
       if (!located.ok) return located
-      const sessionId = query.session_id ?? located.value.run.session_id
+      const { sessionId } = await lookAt(call, located.value.run, query.session_id)
       const found = sessionId === null ? null : await call.files(sessionId).artifact(run_id, name)
       if (found === null) return refused('not_found', 'no such artifact')
       const { artifact, key } = found
@@ -118,16 +121,27 @@ async function logReply(
   return { status: 'raw', response: response ?? new Response(null) }
 }
 
-function followed(call: Call<KeyHolder>, runId: string): FollowedRun {
+function followed(call: Call<KeyHolder>, runId: string, wanted: string | undefined): FollowedRun {
   return {
+    runId,
     blobs: call.env.BLOBS,
     files: sessionId => call.files(sessionId),
     uploadWindowMs: call.settings.SelfHosted__UploadWindowSeconds * 1000,
-    async read() {
-      const located = await locateRun(call, runId)
-      if (located.ok) return located.value.run
-      const stored = await findRun(call.directory, call.caller.tenant.id, runId)
-      return stored !== null && isTerminal(stored.status) ? stored : null
+    async look() {
+      // Whoever may not read any more reads no further.
+      const admitted = await atLeast('viewer').admit({ ...call, now: Date.now() })
+      const located = admitted.ok ? await locateRun(call, runId) : admitted
+      return located.ok ? await lookAt(call, located.value.run, wanted) : null
     },
   }
+}
+
+/** Between two attempts, and while the next is not started, it is the earlier one that has something to show. */
+async function lookAt(call: Call<KeyHolder>, run: Run, wanted: string | undefined): Promise<Look> {
+  const isOver = isTerminal(run.status)
+  if (wanted !== undefined) return { run, sessionId: wanted, isOver: isOver || wanted !== run.session_id }
+  if (run.session_id !== null && run.started_at !== null) return { run, sessionId: run.session_id, isOver }
+  const started =
+    run.attempt > 0 ? await findStartedSession(call.directory, call.caller.tenant.id, run.id) : null
+  return { run, sessionId: started ?? run.session_id, isOver }
 }

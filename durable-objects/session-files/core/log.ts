@@ -22,7 +22,8 @@ export function append(
   if (log.truncated) return chunk.complete && !log.complete ? keepNothing(log) : { kind: 'nothing' }
   if (chunk.offset !== log.length) return { kind: 'mismatch', length: log.length }
   if (log.complete) return chunk.size === 0 ? { kind: 'nothing' } : { kind: 'mismatch', length: log.length }
-  const take = Math.min(chunk.size, capBytes - log.length)
+  // The cap may have been lowered since.
+  const take = Math.max(0, Math.min(chunk.size, capBytes - log.length))
   const truncated = take < chunk.size
   return {
     kind: 'keep',
