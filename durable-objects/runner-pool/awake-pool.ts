@@ -1,7 +1,7 @@
 import { typeidUnboxed } from 'typeid-js'
 import type { Result } from '../../protocol/errors.ts'
 import { ID_PREFIXES } from '../../protocol/ids.ts'
-import { logLine } from '../log.ts'
+import { logLine, reasonOf } from '../log.ts'
 import { relayEnabled, runnersEnabled, type Settings } from '../settings.ts'
 import type { AlarmClock } from './alarm.ts'
 import type { PoolContext, Rules } from './core/context.ts'
@@ -65,13 +65,18 @@ export class AwakePool {
     return this.#latest
   }
 
+  /** @throws what `decide` or the storage throws; nothing of the command is then stored or remembered */
   command<T>(decide: (ctx: PoolContext) => Result<T>): Result<T> {
     const ctx = this.#context()
+    const result = this.#store(ctx, decide)
+    this.#apply(ctx)
+    return result
+  }
+
+  #store<T>(ctx: PoolContext, decide: (ctx: PoolContext) => Result<T>): Result<T> {
     const state = { ...this.record }
     try {
-      const result = this.#parts.storage.transactionSync(() => decide(ctx))
-      this.#apply(ctx)
-      return result
+      return this.#parts.storage.transactionSync(() => decide(ctx))
     } catch (error) {
       // Nothing of the command was stored, so nothing of it may stay in memory; the rest of it can be spared.
       Object.assign(this.record, state)
@@ -132,10 +137,19 @@ export class AwakePool {
     }
   }
 
+  /** The command is stored by now. Whom the news of it does not reach finds it out by asking. */
   #apply(ctx: PoolContext): void {
     this.#parts.alarm.wakeBy(ctx.effects.wakeAt)
     this.#leasesDueAt = Math.min(this.#leasesDueAt, ctx.effects.leaseDueAt ?? this.#leasesDueAt)
     for (const order of ctx.effects.streamsOrdered) this.#logOrder(order)
+    try {
+      this.#spread(ctx)
+    } catch (error) {
+      logLine('error', 'pool_news_not_spread', { pool_id: this.record.poolId, reason: reasonOf(error) })
+    }
+  }
+
+  #spread(ctx: PoolContext): void {
     for (const sessionId of ctx.effects.streamsEnded) this.#parts.endRelay(sessionId)
     for (const runnerId of ctx.effects.hangUp) this.#parts.doorbells.hangUp(runnerId)
     for (const runnerId of ctx.effects.ring) this.#parts.doorbells.ring(runnerId, ctx.now)
@@ -158,9 +172,9 @@ export class AwakePool {
     const bells = doorbells.bells()
     if (bells.size === 0) return
     const plan = planRings(ctx, bells, this.#lanesToRingFor(ctx))
+    alarm.wakeBy(plan.checkAt)
     for (const runnerId of plan.giveUp) doorbells.close(runnerId, 1011, 'rings are not answered')
     for (const runnerId of plan.ring) doorbells.ring(runnerId, ctx.now)
-    alarm.wakeBy(plan.checkAt)
   }
 
   /** The lanes that runs have just joined, and of all others as many as one plan takes, in turn. */

@@ -277,16 +277,21 @@ export class RunnerPool extends DurableObject<RunnerPoolEnv> implements RunnerPo
     alarm.disarmed()
     const pool = this.#pool
     if (pool === null) return
+    this.#atAlarm(pool, () => pool.sweep())
+    const saved = await pool.history.inTime()
+    // Destroyed while D1 was written to: nothing may be left behind.
+    if (this.#pool !== pool) return
+    if (!saved) alarm.wakeBy(pool.now() + pool.history.retryMs())
+    this.#atAlarm(pool, () => pool.prune())
+  }
+
+  /** One part of the alarm's work: what stops it must not stop the others. */
+  #atAlarm(pool: AwakePool, work: () => void): void {
     try {
-      pool.sweep()
-      const saved = await pool.history.inTime()
-      // Destroyed while D1 was written to: nothing may be left behind.
-      if (this.#pool !== pool) return
-      if (!saved) alarm.wakeBy(pool.now() + pool.history.retryMs())
-      pool.prune()
+      work()
     } catch (error) {
       logLine('error', 'pool_alarm_failed', { pool_id: pool.record.poolId, reason: reasonOf(error) })
-      if (this.#pool === pool) alarm.wakeBy(pool.now() + ALARM_RETRY_MS)
+      this.#parts.alarm.wakeBy(pool.now() + ALARM_RETRY_MS)
     }
   }
 

@@ -218,6 +218,20 @@ describe('while D1 fails', () => {
     expect(await pool.rows('SELECT * FROM outbox')).toEqual([])
   })
 
+  test('an alarm that cannot look at the leases still brings the history to D1, and forgets what is old', async () => {
+    const pool = await TestPool.create()
+    vi.spyOn(console, 'error').mockImplementation(() => {})
+    const { id: old } = await pool.enqueue()
+    value(await pool.rpc.cancelRun(old))
+    pass(26 * HOUR_MS)
+    const { id } = await pool.enqueue()
+    await pool.rows('ALTER TABLE leases RENAME TO leases_away')
+    await pool.alarm()
+    expect(await pool.projectedRun(id)).toMatchObject({ status: 'queued' })
+    expect(await pool.rows('SELECT run_id FROM runs')).toEqual([{ run_id: id }])
+    expect(await pool.alarmAt()).toBe(Date.now() + 5_000)
+  })
+
   test.for([1, 2, 3])(
     'for one write in five, no run is lost and the history comes to equal the pool (seed %i)',
     async seed => {

@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { abortAll, exited, hashOf, pass, running, TestPool, TestRunner, value } from './world.ts'
 
 /** The doorbell carries no state: it may be lost at any moment, and costs an idle pool nothing. */
@@ -54,6 +54,22 @@ describe('a doorbell', () => {
     await runner.sync([exited(session)])
     await abortAll()
     expect((await runner.sync()).next_sync_in_ms).toBe(5_000)
+  })
+
+  test('that cannot be rung does not make a failure of what is stored, nor is the run forgotten', async () => {
+    const { pool, runner, doorbell } = await one()
+    const error = vi.spyOn(console, 'error').mockImplementation(() => {})
+    const send = vi.spyOn(WebSocket.prototype, 'send').mockImplementation(() => {
+      throw new TypeError('the socket is broken')
+    })
+    expect((await pool.enqueue()).status).toBe('queued')
+    expect(send).toHaveBeenCalledWith('ring')
+    expect(error.mock.calls.flat().join()).toContain('"event":"pool_news_not_spread"')
+    send.mockRestore()
+    pass(2_000)
+    await pool.alarm()
+    expect(await doorbell.next()).toBe('ring')
+    expect((await runner.sync()).offers).toHaveLength(1)
   })
 
   test.for(['awake', 'evicted'])(
