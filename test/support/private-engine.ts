@@ -6,14 +6,19 @@ import { until } from './until.ts'
 
 /**
  * A Docker Engine of the test's own, so that it can be restarted without disturbing anyone: own data, own
- * socket, own network namespace. Its containers go on while it is away (live restore), as on a host that
- * upgrades its Engine.
+ * socket, own network namespace.
  */
 export class PrivateEngine {
   readonly #folder = mkdtempSync('/tmp/certyn-engine-')
   /** Keeps the network namespace while no Engine is in it. */
   readonly #holder = spawn('unshare', ['--net', 'sleep', 'infinity'], { stdio: 'ignore' })
+  readonly #liveRestore: boolean
   #process: ChildProcess | undefined
+
+  /** @param liveRestore whether its containers go on while it is away; it is off unless an operator turns it on */
+  constructor({ liveRestore }: { readonly liveRestore: boolean }) {
+    this.#liveRestore = liveRestore
+  }
 
   /** @returns why no such Engine can be started here, or null */
   static missing(): string | null {
@@ -34,7 +39,8 @@ export class PrivateEngine {
     const inside = (name: string) => path.join(this.#folder, name)
     const options = [
       ...['--data-root', inside('data'), '--exec-root', inside('exec'), '--pidfile', inside('pid')],
-      ...['-H', `unix://${this.socket}`, '--bridge', 'none', '--live-restore'],
+      ...['-H', `unix://${this.socket}`, '--bridge', 'none'],
+      ...(this.#liveRestore ? ['--live-restore'] : []),
     ]
     const child = spawn('nsenter', [`--net=/proc/${this.#holder.pid}/ns/net`, 'dockerd', ...options], {
       stdio: ['ignore', 'ignore', 'pipe'],
@@ -57,7 +63,7 @@ export class PrivateEngine {
     })
   }
 
-  /** Ends the Engine; its containers go on. */
+  /** Ends the Engine, and without live restore its containers. */
   async stop(): Promise<void> {
     const child = this.#process
     if (child === undefined) return

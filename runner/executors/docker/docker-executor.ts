@@ -21,7 +21,7 @@ import type {
 } from '../executor.ts'
 import { classifyFailure } from './classify-failure.ts'
 import { containerOutput } from './container-output.ts'
-import { exitFacts, foundOf, runningFacts, stateOf } from './containers.ts'
+import { foundOf, runningFacts, stateOf } from './containers.ts'
 import { engineRefusal, type HostFacts, untilStopped, within } from './engine.ts'
 import type { ImageFacts, Images } from './images.ts'
 import { ensureNetwork } from './network.ts'
@@ -153,7 +153,7 @@ export class DockerExecutor implements Executor {
     const before = await this.#containers.inspect(sessionId, abort)
     if (before === null) return gone()
     const found = foundOf(before, sessionId, this.#parts.clock)
-    if (found.state !== 'created') return this.#outcome(sessionId, before)
+    if (found.state !== 'created') return this.#outcome(sessionId, before, abort)
     let wrong: string | null
     try {
       wrong = await this.#deviations(sessionId, job, before, abort)
@@ -173,7 +173,7 @@ export class DockerExecutor implements Executor {
       if (engineRefusal(error)?.status !== 304) return refused('start', error, true)
     }
     const after = await this.#containers.inspect(sessionId, abort)
-    return after === null ? gone() : this.#outcome(sessionId, after)
+    return after === null ? gone() : this.#outcome(sessionId, after, abort)
   }
 
   async signal(
@@ -200,7 +200,7 @@ export class DockerExecutor implements Executor {
     // The Engine's answer also ends when the Engine does; its container goes on.
     const { state } = foundOf(made, sessionId, clock)
     if (state !== 'exited') throw new Error(`the wait ended and the container is ${state}`)
-    return { type: 'exited', ...exitFacts(stateOf(made), clock) }
+    return { type: 'exited', ...(await this.#containers.ended(made, signal)) }
   }
 
   async *output(sessionId: string, signal: AbortSignal): AsyncGenerator<Uint8Array> {
@@ -213,13 +213,15 @@ export class DockerExecutor implements Executor {
     return this.#containers.remove(sessionId, abort)
   }
 
-  #outcome(sessionId: string, made: Docker.ContainerInspectInfo): Running | Ended {
+  async #outcome(
+    sessionId: string,
+    made: Docker.ContainerInspectInfo,
+    abort?: AbortSignal,
+  ): Promise<Running | Ended> {
     const { clock } = this.#parts
-    const state = stateOf(made)
-    const found = foundOf(made, sessionId, clock)
-    return found.state === 'running'
-      ? { type: 'running', ...runningFacts(state, clock) }
-      : { type: 'exited', ...exitFacts(state, clock) }
+    return foundOf(made, sessionId, clock).state === 'running'
+      ? { type: 'running', ...runningFacts(stateOf(made), clock) }
+      : { type: 'exited', ...(await this.#containers.ended(made, abort)) }
   }
 
   async #deviations(

@@ -1,3 +1,4 @@
+import { Agent } from 'node:http'
 import { Readable } from 'node:stream'
 import Docker from 'dockerode'
 import { z } from 'zod'
@@ -25,8 +26,14 @@ export interface HostFacts {
 
 const ENGINE_TIMEOUT_MS = 30_000
 
+/**
+ * Each call has a connection of its own: an Engine that is being stopped takes no new ones, and what it still says on
+ * an old one, of the containers that it stops with itself, must not pass for news of an Engine that is well.
+ */
 export function openEngine(socketPath: string): Docker {
-  return new Docker({ socketPath, protocol: 'http' })
+  // Its types do not know that the constructor takes an agent.
+  const options: object = { socketPath, protocol: 'http', agent: new Agent({ keepAlive: false }) }
+  return new Docker(options)
 }
 
 /** @throws whatever the connection throws; a socket that is missing or refused means that there is no Engine */

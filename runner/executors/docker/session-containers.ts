@@ -1,7 +1,8 @@
 import type Docker from 'dockerode'
 import type { Clock } from '../../clock.ts'
-import type { Found } from '../../daemon/ledger-types.ts'
-import { foundInRow, foundOf, sessionOf } from './containers.ts'
+import type { ExitFacts, Found } from '../../daemon/ledger-types.ts'
+import { exitFacts, foundInRow, foundOf, sessionOf, stateOf } from './containers.ts'
+import { withItsCause } from './deaths.ts'
 import { EngineTimeout, engineRefusal, isNotFound, within } from './engine.ts'
 import { containerName, LABELS } from './template.ts'
 
@@ -53,13 +54,20 @@ export class SessionContainers {
     const limits = { signal: abort, timeoutMs: ROW_INSPECT_TIMEOUT_MS }
     try {
       const made = await within(docker, engine => engine.getContainer(row.Id).inspect(), limits)
-      return foundOf(made, sessionId, clock)
+      const found = foundOf(made, sessionId, clock)
+      return found.state === 'exited' ? { ...found, ...(await this.ended(made, abort)) } : found
     } catch (error) {
       if (isNotFound(error)) return null
       if (error instanceof EngineTimeout || engineRefusal(error) !== null)
         return foundInRow(row, sessionId, clock)
       throw error
     }
+  }
+
+  /** Of a container that has ended. */
+  ended(made: Docker.ContainerInspectInfo, abort?: AbortSignal): Promise<ExitFacts> {
+    const { docker, clock } = this.#parts
+    return withItsCause(docker, made.Id, exitFacts(stateOf(made), clock), clock, abort)
   }
 
   /** @returns the session's own container, or null; a foreign one that took its name counts as none */

@@ -52,13 +52,13 @@ function row(id: string, change: object) {
   const Labels = { [LABELS.installation]: 'i', [LABELS.session]: id }
   return { Id: id, Names: [`/${containerName(id)}`], Labels, Created: 1_790_000_000, ...change }
 }
-function container(id: string, Status: string) {
+function container(id: string, Status: string, ExitCode = 0) {
   const times = { StartedAt: '2026-11-23T00:00:00Z', FinishedAt: '0001-01-01T00:00:00Z' }
   return {
     Id: id,
     Name: `/${containerName(id)}`,
     Config: { Labels: { [LABELS.installation]: 'i', [LABELS.session]: id } },
-    State: { Status, ExitCode: 0, ...times },
+    State: { Status, ExitCode, ...times },
   }
 }
 
@@ -66,6 +66,40 @@ test('a wait that ends while the container runs is no success', async () => {
   engine.answer = path =>
     path.endsWith('/wait') ? { status: 200, body: {} } : { status: 200, body: container(A, 'running') }
   await expect(executor.wait(A, new AbortController().signal)).rejects.toThrow(/is running/)
+})
+
+describe('a container that ended by a signal that the runner did not send', () => {
+  const engineError = (code: number, message: RegExp) => {
+    return { code, reason: 'engine_error', message: expect.stringMatching(message) }
+  }
+  const restarted = (code: number) => engineError(code, /was restarted/)
+  const killed = (code: number) => engineError(code, /killed the container/)
+  const own = (code: number) => ({ code, reason: 'exited' })
+
+  test.each([
+    [137, [], restarted],
+    [143, [], restarted],
+    [255, [], restarted],
+    [143, ['die'], own],
+    [137, ['kill', 'die'], killed],
+    [3, [], own],
+    [143, null, own],
+  ] as const)('exit %j and the events %j', async (code, events, exitOf) => {
+    const exit = exitOf(code)
+    engine.answer = path => {
+      if (path.endsWith('/events')) {
+        if (events === null) return BROKEN
+        return { status: 200, body: events.map(Action => JSON.stringify({ Action })).join('\n') }
+      }
+      if (path === '/containers/json') {
+        return { status: 200, body: [row(A, { State: 'exited', Status: `Exited (${code})` })] }
+      }
+      return { status: 200, body: path.endsWith('/wait') ? {} : container(A, 'exited', code) }
+    }
+    expect((await executor.wait(A, new AbortController().signal)).exit).toEqual(exit)
+    expect(await executor.start(A, aJob())).toMatchObject({ type: 'exited', exit })
+    expect(await executor.list()).toMatchObject([{ session_id: A, exit }])
+  })
 })
 
 describe('a call that is not answered', () => {

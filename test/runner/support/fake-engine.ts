@@ -2,6 +2,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type Docker from 'dockerode'
 import { openEngine } from '../../../runner/executors/docker/engine.ts'
 
+/** A body that is text is sent as it is, any other as JSON. */
 type Said = { status: number; body: unknown } | 'hang'
 /** Answers one call, or leaves it without an answer. The version prefix and the query are not part of the path. */
 export type Answer = (path: string, method: string, call: Call) => Said | Promise<Said>
@@ -45,10 +46,11 @@ export class FakeEngine {
     const { pathname: path, searchParams: query } = new URL(request.url ?? '', 'http://engine')
     const { method = '' } = request
     this.calls.push(`${method} ${path}`)
-    const text = (await request.toArray()).join('')
-    const said = await this.answer(path, method, { query, body: text === '' ? null : JSON.parse(text) })
+    const asked = (await request.toArray()).join('')
+    const said = await this.answer(path, method, { query, body: asked === '' ? null : JSON.parse(asked) })
     if (said === 'hang') return
     const headers = { 'content-type': 'application/json', connection: 'close' }
-    response.writeHead(said.status, headers).end(JSON.stringify(said.body))
+    const text = typeof said.body === 'string' ? said.body : JSON.stringify(said.body)
+    response.writeHead(said.status, headers).end(text)
   }
 }
