@@ -1,4 +1,3 @@
-import { SYNC_LEASE_LIMIT } from '../../protocol/limits.ts'
 import type { Command, Offer, SyncResponse } from '../../protocol/runner-api.ts'
 import { StreamWishes } from '../relay/stream-wishes.ts'
 import type { Action, Draft, EndReason, Found, LedgerOptions, Notice, Observation } from './ledger-types.ts'
@@ -8,12 +7,12 @@ import {
   endSession,
   foundSession,
   offeredSession,
-  reportOf,
   restoredSession,
   rewrite,
   type Session,
   timeoutAtMs,
 } from './session.ts'
+import { reportsOf } from './session-reports.ts'
 
 /**
  * The runner's sessions and every decision about them, without I/O and without a clock.
@@ -62,14 +61,13 @@ export class SessionLedger {
   /** What the next sync says. An unknown inventory asks for no work: what cannot be listed cannot be run. */
   draft(nowMs: number): Draft {
     this.#expire(nowMs)
-    const sessions = [...this.#sessions.values()].filter(session => !session.isFormer)
-    const fits = sessions.length <= SYNC_LEASE_LIMIT
+    const { leases, areAll } = reportsOf(this.#sessions.values())
     return {
       draining: this.#takesNothing(),
       leaving: this.#leaving,
-      inventory: fits ? this.#inventory : 'unknown',
+      inventory: areAll ? this.#inventory : 'unknown',
       slots: { max: this.#options.slotsMax },
-      leases: sessions.slice(0, SYNC_LEASE_LIMIT).map(reportOf),
+      leases,
       acks: this.#commands.filter(command => this.#effectHolds(command)).map(command => command.id),
     }
   }

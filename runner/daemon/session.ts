@@ -1,8 +1,5 @@
-import type { Exit, LeaseReport, Offer, SessionState } from '../../protocol/runner-api.ts'
+import type { Exit, Offer } from '../../protocol/runner-api.ts'
 import type { Ending, JournalEntry, LastSync, Notice } from './ledger-types.ts'
-
-/** What the contract keeps of an exit's message. */
-const MESSAGE_LIMIT_CHARS = 1000
 
 /** Where a session stands in the Engine, as far as this process knows. */
 type Phase =
@@ -147,43 +144,5 @@ export function rewrite(session: Session, change: Partial<JournalEntry>): void {
     finished_at: session.finishedAt,
     ...change,
     job: step === 'created' || step === 'ended' ? { ...job, env: {} } : job,
-  }
-}
-
-export function reportOf(session: Session): LeaseReport {
-  const { phase } = session
-  return {
-    session_id: session.id,
-    state: stateOf(session),
-    ...(session.imageDigest !== null && { image_digest: session.imageDigest }),
-    ...(session.startedAt !== null && { started_at: session.startedAt }),
-    ...(session.finishedAt !== null && { finished_at: session.finishedAt }),
-    ...(phase.at === 'ended' && { exit: reportedExit(phase.exit) }),
-    ...(session.notices.size > 0 && { notices: [...session.notices] }),
-  }
-}
-
-/** Cut as the control plane would cut it, so that long messages cannot make a sync too large to be taken. */
-function reportedExit(exit: Exit): Exit {
-  if (exit.message === undefined) return exit
-  return { ...exit, message: exit.message.slice(0, MESSAGE_LIMIT_CHARS).toWellFormed() }
-}
-
-function stateOf(session: Session): SessionState {
-  const { phase } = session
-  if (phase.at === 'ended') return 'exited'
-  if (session.ending !== null) return 'stopping'
-  switch (phase.at) {
-    case 'accepted':
-      // It has been starting before, and what is reported never goes back.
-      if (session.imageLosses > 0) return 'starting'
-      return phase.pulling ? 'pulling' : 'accepted'
-    case 'restored':
-      return session.entry?.step === 'accepted' ? 'accepted' : 'starting'
-    case 'creating':
-    case 'created':
-      return 'starting'
-    case 'running':
-      return 'running'
   }
 }

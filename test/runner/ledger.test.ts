@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, test } from 'vitest'
+import { BODY_LIMIT_BYTES, SYNC_LEASE_LIMIT } from '../../protocol/limits.ts'
 import { FENCE_MS, FOUND_LEASE_MS, LEASE_KILL_MS, SessionLedger } from '../../runner/daemon/ledger.ts'
 import type { Action, Found, LedgerOptions, Observation } from '../../runner/daemon/ledger-types.ts'
 import {
@@ -564,9 +565,10 @@ describe('after a restart', () => {
     expect(undone('a')).toEqual(['kill'])
     reply({ leases: [aVerdict('a', 'forget')] })
     expect(undone('a')).toEqual(['kill'])
+    expect(lease('a')?.exit?.reason).toBe('engine_error')
     see(exit('a', 137))
     expect(undone('a')).toEqual(['remove'])
-    expect(lease('a')?.exit?.reason).toBe('engine_error')
+    expect(ledger.session(sessionId('a'))?.phase).toMatchObject({ exit: { reason: 'engine_error' } })
   })
 })
 
@@ -721,6 +723,15 @@ describe('leaving', () => {
   })
 })
 
+/** One that has ended and that nobody has heard of yet. */
+function endAsFailed(number: number): string {
+  const session_id = `ses_${String(number).padStart(26, '0')}`
+  reply({ offers: [anOffer('a', { session_id })] })
+  const failed = { code: null, reason: 'image_not_found', message: 'm'.repeat(200) } as const
+  see({ type: 'failed', session_id, exit: failed, container: false })
+  return session_id
+}
+
 function exitFacts(code: number) {
   return {
     exit: { code, reason: 'exited' as const },
@@ -749,6 +760,27 @@ describe('what is reported', () => {
     expect(ledger.nextDueAt()).toBe(timeoutAtMs)
     now = timeoutAtMs
     expect(undone('a')).toEqual(['journal', 'terminate'])
+  })
+
+  test('what was forgotten and only waits for its uploads is listed no more, and crowds nobody out', () => {
+    list()
+    for (let number = 0; number <= SYNC_LEASE_LIMIT; number++) {
+      const session_id = endAsFailed(number)
+      reply({ leases: [{ session_id, verdict: 'forget' }] })
+    }
+    reply({ offers: [anOffer('a')] })
+    const { inventory, leases } = ledger.draft(now)
+    expect([inventory, leases.map(one => one.session_id)]).toEqual(['complete', [sessionId('a')]])
+  })
+
+  test('of more than a sync has room for the living come first, and the inventory is not called complete', () => {
+    list()
+    for (let number = 0; number < SYNC_LEASE_LIMIT; number++) endAsFailed(number)
+    reply({ offers: [anOffer('a')] })
+    const { inventory, leases } = ledger.draft(now)
+    expect([inventory, leases[0]?.session_id]).toEqual(['unknown', sessionId('a')])
+    expect(leases.length).toBeGreaterThan(100)
+    expect(JSON.stringify(leases).length).toBeLessThan(BODY_LIMIT_BYTES)
   })
 
   test('an exit’s message is cut, whole characters only', () => {
