@@ -16,6 +16,8 @@ const RESIGNAL_MS = 2_000
 const PATIENCE_MS = 2_000
 /** Nothing is due: look again all the same. */
 const IDLE_MS = 60_000
+/** While anything has a deadline: its clock goes on while the machine is suspended, a timer does not. */
+const DEADLINE_LOOK_MS = 1_000
 
 export interface SessionLoopParts {
   readonly ledger: SessionLedger
@@ -88,7 +90,8 @@ export class SessionLoop {
 
   #pauseMs(): number {
     const now = this.#parts.clock.now()
-    const due = [this.#parts.ledger.nextDueAt() ?? Number.POSITIVE_INFINITY]
+    const deadlineMs = this.#parts.ledger.nextDueAt()
+    const due = [deadlineMs ?? Number.POSITIVE_INFINITY]
     for (const { beganMs } of this.#calls.current()) {
       if (beganMs + PATIENCE_MS > now) due.push(beganMs + PATIENCE_MS)
     }
@@ -98,7 +101,8 @@ export class SessionLoop {
       if (signal === 'SIGKILL' && atMs + RESIGNAL_MS > now) due.push(atMs + RESIGNAL_MS)
     }
     // The clock ticks in hundredths: waiting a little longer avoids waking just before.
-    return Math.min(IDLE_MS, Math.max(10, Math.min(...due) - now + 10))
+    const longestMs = deadlineMs === null ? IDLE_MS : DEADLINE_LOOK_MS
+    return Math.min(longestMs, Math.max(10, Math.min(...due) - now + 10))
   }
 
   #pump(): void {

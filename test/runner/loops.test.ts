@@ -338,6 +338,29 @@ test('after a SIGTERM that shows no effect the loop rests until something is due
   expect(signalled).toEqual(['SIGTERM'])
 })
 
+test('a machine that was suspended past a deadline kills at once, whatever its timers say', async () => {
+  const ledger = aLedger()
+  ledger.applyReply(aReply({ offers: [anOffer('a', { offer_ttl_ms: 600_000 })] }), nowMs, nowMs)
+  ledger.observe({ type: 'prepared', session_id: A, image_digest: null }, nowMs)
+  ledger.observe({ type: 'created', session_id: A }, nowMs)
+  const started = { startedAtMs: nowMs, started_at: '2026-11-23T00:00:01Z' }
+  ledger.observe({ type: 'running', session_id: A, ...started }, nowMs)
+  const signalled: string[] = []
+  const { end } = sessionLoop(ledger, {
+    signal: async (_id: string, name: string) => {
+      signalled.push(name)
+      return { type: 'signalled' }
+    },
+    wait: () => new Promise(() => undefined),
+  })
+  // What the loop has to write is written, and it waits.
+  await sleep(100)
+  nowMs += 900_000
+  await until('a SIGKILL', () => signalled.length > 0)
+  expect(signalled).toEqual(['SIGKILL'])
+  await end()
+})
+
 test('a start that failed a moment ago does not keep a SIGKILL waiting', async () => {
   const ledger = aLedger()
   ledger.applyReply(aReply({ offers: [anOffer('a')] }), nowMs, nowMs)
