@@ -103,10 +103,20 @@ export class DockerExecutor implements Executor {
       const refusal = engineRefusal(error)
       if (refusal?.status === 404 && NO_IMAGE.test(refusal.message))
         return this.#withoutImage(sessionId, abort)
-      const isTaken = refusal?.status === 409
-      if (isTaken && (await this.#containers.inspect(sessionId, abort)) !== null) return { type: 'created' }
-      return refused('create', error, false)
+      return refusal?.status === 409
+        ? this.#nameTaken(sessionId, error, abort)
+        : refused('create', error, false)
     }
+  }
+
+  /**
+   * A create that was given up as late goes on in the Engine, which keeps the name for it before there is a container.
+   * @throws the error then: a repeat finds what came of it
+   */
+  async #nameTaken(sessionId: string, error: unknown, abort?: AbortSignal): Promise<Created | Failed> {
+    if ((await this.#containers.inspect(sessionId, abort)) !== null) return { type: 'created' }
+    if ((await this.#containers.holder(sessionId, abort)) === null) throw error
+    return refused('create', error, false)
   }
 
   /** A create whose answer was lost may have had the image. */

@@ -72,14 +72,20 @@ export class SessionContainers {
 
   /** @returns the session's own container, or null; a foreign one that took its name counts as none */
   async inspect(sessionId: string, abort?: AbortSignal): Promise<Docker.ContainerInspectInfo | null> {
+    const made = await this.holder(sessionId, abort)
+    if (made === null) return null
+    const own = { names: [made.Name], labels: made.Config.Labels }
+    const { installationId, formerInstallations } = this.#parts
+    const isOurs = [installationId, ...formerInstallations].some(one => sessionOf(own, one) === sessionId)
+    return isOurs ? made : null
+  }
+
+  /** @returns the container that has the session's name, whoever made it */
+  async holder(sessionId: string, abort?: AbortSignal): Promise<Docker.ContainerInspectInfo | null> {
     try {
       const name = containerName(sessionId)
       const limits = { signal: abort }
-      const made = await within(this.#parts.docker, engine => engine.getContainer(name).inspect(), limits)
-      const own = { names: [made.Name], labels: made.Config.Labels }
-      const { installationId, formerInstallations } = this.#parts
-      const isOurs = [installationId, ...formerInstallations].some(one => sessionOf(own, one) === sessionId)
-      return isOurs ? made : null
+      return await within(this.#parts.docker, engine => engine.getContainer(name).inspect(), limits)
     } catch (error) {
       if (isNotFound(error)) return null
       throw error

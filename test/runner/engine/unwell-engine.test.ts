@@ -182,6 +182,27 @@ test.each([
   expect(await executor.create(A, aJob())).toEqual({ type })
 })
 
+test.each([
+  ['nobody yet, because its create goes on, is asked for again', null, /already in use/],
+  ['a foreign container is refused', 'foreign', 'failed'],
+  ['the container of an earlier create is had', 'i', 'created'],
+])('a name that is kept for %s', async (_, owner, outcome) => {
+  engine.answer = path => {
+    if (path.startsWith('/images/')) return { status: 200, body: { Id: 'sha256:1' } }
+    if (path.startsWith('/networks/')) return { status: 200, body: WELL_NETWORK }
+    if (path === '/containers/create') return { status: 409, body: { message: 'The name is already in use' } }
+    if (owner === null) return { status: 404, body: { message: 'No such container' } }
+    const made = container(A, 'created')
+    return {
+      status: 200,
+      body: { ...made, Config: { Labels: { ...made.Config.Labels, [LABELS.installation]: owner } } },
+    }
+  }
+  const created = executor.create(A, aJob())
+  if (outcome instanceof RegExp) await expect(created).rejects.toThrow(outcome)
+  else expect(await created).toMatchObject({ type: outcome })
+})
+
 test('a network that was cleaned away is there again before the container is made', async () => {
   let network = false
   engine.answer = path => {
