@@ -47,6 +47,11 @@ export class FakeAgent {
     )
   }
 
+  /** Whether the last demand was for anybody. */
+  get isWanted(): boolean {
+    return this.heard.findLast(one => one.type === 'demand')?.viewers !== 0 && this.heard.length > 0
+  }
+
   send(message: string | Uint8Array): void {
     this.#client?.send(message)
   }
