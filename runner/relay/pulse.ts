@@ -1,6 +1,8 @@
 import { PUBLISHER_PULSE } from '../../protocol/stream.ts'
 import { jittered } from '../clock.ts'
 
+const LAST_CHANCE_MS = 100
+
 /** Pings on one connection: who is answered knows that what was sent before has arrived, who is not that it is dead. */
 export class Pulse {
   readonly #sendPing: () => void
@@ -41,6 +43,9 @@ export class Pulse {
   #watch(): void {
     clearTimeout(this.#limit)
     if (this.#onPong.length === 0) return
-    this.#limit = setTimeout(this.#onSilence, PUBLISHER_PULSE.pongTimeoutMs)
+    this.#limit = setTimeout(() => {
+      // Where it was this process that stood still, the answer is here and only has to be read.
+      this.#limit = setTimeout(this.#onSilence, LAST_CHANCE_MS)
+    }, PUBLISHER_PULSE.pongTimeoutMs)
   }
 }
