@@ -6,6 +6,7 @@ import {
   pageOf,
   Runner,
 } from '../../protocol/admin-api.ts'
+import { CreatedLiveLink } from '../../protocol/live.ts'
 import {
   isTerminal,
   Run,
@@ -13,6 +14,7 @@ import {
   RunEvent as RunEventSchema,
   TERMINAL_STATUSES,
 } from '../../protocol/run.ts'
+import type { WatchMode } from '../../protocol/stream.ts'
 import { type Api, apiClient } from '../../scripts/up/api.ts'
 import { newFolder } from './folders.ts'
 import { type Program, startProgram } from './process.ts'
@@ -131,6 +133,12 @@ export class Tenant {
 
   cancel(runId: string): Promise<Run> {
     return this.api.post(`/runs/${runId}/cancel`, {}, Run)
+  }
+
+  /** @returns a link for a browser, and its id */
+  liveLink(runId: string, mode: WatchMode = 'view'): Promise<{ id: string; url: string }> {
+    const body = { mode, expires_in_seconds: 3600, max_viewers: 10 }
+    return this.api.post(`/runs/${runId}/live-links`, body, CreatedLiveLink)
   }
 
   async events(runId: string): Promise<RunEvent[]> {
