@@ -16,6 +16,9 @@ const SHOWN = { format: 'jpeg', quality: 60, maxWidth: 1920, maxHeight: 1920, ev
 const LOOKED_AT = { format: 'jpeg', quality: 1, maxWidth: 8, maxHeight: 8, everyNthFrame: 1_000_000 } as const
 type Cast = typeof SHOWN | typeof LOOKED_AT
 
+/** Pictures are compressed side by side and may overtake each other by this much; more, and the clock was set. */
+const OVERTAKING_LIMIT_S = 2
+
 /** Pages only: not workers, not Chromium's own windows. */
 const PAGES_ONLY = [{ type: 'page' }, { exclude: true }]
 
@@ -48,6 +51,8 @@ export class Screencast {
   /** What was asked of Chromium last, by session. */
   readonly #casts = new Map<string, Cast>()
   #isWatched = false
+  /** When the newest picture of this cast was taken, in epoch seconds. */
+  #newest = Number.NEGATIVE_INFINITY
 
   constructor(parts: ScreencastParts) {
     this.#parts = parts
@@ -97,12 +102,16 @@ export class Screencast {
   #picture(sessionId: string, params: unknown): void {
     if (!this.#isWatched || this.#casts.get(sessionId) !== SHOWN) return
     const { data, metadata, sessionId: cast } = Shot.parse(params)
+    const ack = () => this.#tell('Page.screencastFrameAck', { sessionId: cast }, sessionId)
+    const takenAt = metadata.timestamp ?? this.#parts.wallMs() / 1000
+    if (takenAt < this.#newest && takenAt > this.#newest - OVERTAKING_LIMIT_S) return ack()
+    this.#newest = takenAt
     this.#parts.onPicture({
       image: Buffer.from(data, 'base64'),
-      capturedAtMs: Math.floor((metadata.timestamp ?? this.#parts.wallMs() / 1000) * 1000),
+      capturedAtMs: Math.floor(takenAt * 1000),
       width: Math.round(metadata.deviceWidth),
       height: Math.round(metadata.deviceHeight),
-      ack: () => this.#tell('Page.screencastFrameAck', { sessionId: cast }, sessionId),
+      ack,
     })
   }
 
@@ -127,6 +136,7 @@ export class Screencast {
     this.#casts.delete(sessionId)
     if (wanted === undefined) return
     this.#casts.set(sessionId, wanted)
+    if (wanted === SHOWN) this.#newest = Number.NEGATIVE_INFINITY
     this.#tell('Page.startScreencast', wanted, sessionId)
   }
 

@@ -1,0 +1,45 @@
+import { expect, test } from 'vitest'
+import { Screencast } from '../../agent/live/screencast.ts'
+
+const TARGET = { sessionId: 'page', targetInfo: { targetId: 'target', type: 'page' } }
+
+/** A watched page, and what comes of the pictures that Chromium sends of it. */
+function watchedPage() {
+  const shown: number[] = []
+  const acknowledged: unknown[] = []
+  const screencast = new Screencast({
+    cdp: {
+      send: async (method, params) => {
+        if (method === 'Page.screencastFrameAck') acknowledged.push(params)
+      },
+    },
+    wallMs: () => 0,
+    onPicture: picture => {
+      shown.push(picture.capturedAtMs)
+      picture.ack()
+    },
+  })
+  screencast.handle({ method: 'Target.attachedToTarget', params: TARGET, sessionId: null })
+  screencast.watch(true)
+  const picture = (timestamp: number) => {
+    const metadata = { deviceWidth: 1280, deviceHeight: 720, timestamp }
+    const params = { data: '', metadata, sessionId: 1 }
+    screencast.handle({ method: 'Page.screencastFrame', params, sessionId: 'page' })
+  }
+  return { screencast, picture, shown, acknowledged }
+}
+
+test('a picture that a newer one has overtaken is not shown, and still acknowledged', () => {
+  const { picture, shown, acknowledged } = watchedPage()
+  for (const seconds of [10, 10.1, 10.05, 10.2]) picture(seconds)
+  expect(shown).toEqual([10_000, 10_100, 10_200])
+  expect(acknowledged).toHaveLength(4)
+})
+
+test('a clock that was set back, and a cast that begins anew, hold nothing up', () => {
+  const { screencast, picture, shown } = watchedPage()
+  for (const seconds of [10, 5, 5.1]) picture(seconds)
+  screencast.refresh()
+  picture(5.05)
+  expect(shown).toEqual([10_000, 5_000, 5_100, 5_050])
+})
