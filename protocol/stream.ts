@@ -173,5 +173,11 @@ export type ToPublisher = z.infer<typeof ToPublisher>
 
 /** Size of the page in CSS pixels; sent first, and again when it changes. */
 const PublisherHello = z.object({ type: z.literal('hello'), width: Pixels, height: Pixels })
-export const FromPublisher = z.discriminatedUnion('type', [PublisherHello])
+export type PublisherHello = z.infer<typeof PublisherHello>
+/** Who is missing: what listens on the session's socket, or the browser behind it. */
+export const BLANK_CAUSES = ['no_agent', 'no_browser'] as const
+export type BlankCause = (typeof BLANK_CAUSES)[number]
+/** There is nothing to show, until the next frame. */
+const PublisherBlank = z.object({ type: z.literal('blank'), cause: z.enum(BLANK_CAUSES) })
+export const FromPublisher = z.discriminatedUnion('type', [PublisherHello, PublisherBlank])
 export type FromPublisher = z.infer<typeof FromPublisher>

@@ -5,6 +5,7 @@ import {
   FRAME_HEADER_BYTES,
   type FromPublisher,
   type InputEvent,
+  type PublisherHello,
   type ToPublisher,
 } from '../../protocol/stream.ts'
 import type { CdpConnection } from '../browser/cdp.ts'
@@ -16,6 +17,7 @@ import { Screencast } from './screencast.ts'
 import { StreamServer } from './stream-server.ts'
 
 const NOBODY: Demand = { type: 'demand', viewers: 0, max_fps: 1, refresh: false }
+const BLANK = JSON.stringify({ type: 'blank', cause: 'no_browser' } satisfies FromPublisher)
 /** A page that hangs answers no input; what a viewer does meanwhile is lost rather than done all at once later. */
 const INPUT_IN_FLIGHT_LIMIT = 64
 const SEQ_MODULUS = 2 ** 32
@@ -31,9 +33,10 @@ export class LiveView {
   #cdp: CdpConnection | null = null
   #screencast: Screencast | null = null
   #demand: Demand = NOBODY
-  #hello: FromPublisher = { type: 'hello', ...VIEWPORT }
+  #hello: PublisherHello = { type: 'hello', ...VIEWPORT }
   #seq = 0
   #inputsInFlight = 0
+  #browserEnded = false
   #saidTooLarge = false
 
   constructor(say: Say) {
@@ -52,6 +55,7 @@ export class LiveView {
         onOpen: () => {
           this.#want(NOBODY)
           this.#server?.send(JSON.stringify(this.#hello))
+          if (this.#browserEnded) this.#server?.send(BLANK)
         },
         onMessage: message => this.#obey(message),
         onClose: () => this.#want(NOBODY),
@@ -70,6 +74,7 @@ export class LiveView {
     })
     this.#cdp = cdp
     this.#screencast = screencast
+    this.#browserEnded = false
     const stopListening = cdp.listen(event => screencast.handle(event))
     cdp.closed.then(() => {
       stopListening()
@@ -77,6 +82,8 @@ export class LiveView {
       this.#cdp = null
       this.#screencast = null
       this.#line.clear()
+      this.#browserEnded = true
+      this.#server?.send(BLANK)
     })
     screencast.watch(this.#demand.viewers > 0)
     await screencast.begin()

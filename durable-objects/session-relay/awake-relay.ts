@@ -200,10 +200,10 @@ export class AwakeRelay {
     const { sockets } = this.#parts
     const frame = this.#publisher.hear(message)
     const now = Date.now()
-    if (sockets.publisher === null) return this.#settle(now)
-    if (frame === null) return
+    if (frame === null) return this.#settle(now)
+    if (sockets.publisher === null) return
     if (!sockets.publisher.state.framed) {
-      sockets.updatePublisher({ framed: true })
+      sockets.updatePublisher({ framed: true, blank: null })
       this.#settle(now)
     }
     this.#frames.pass(frame, now)
@@ -251,6 +251,7 @@ export class AwakeRelay {
       viewers: viewerCount,
       publisher: publisher !== null,
       framed: publisher?.state.framed === true,
+      blank: publisher?.state.blank ?? null,
     }
   }
 

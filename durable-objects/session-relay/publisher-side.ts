@@ -33,6 +33,7 @@ export class PublisherSide {
       role: 'publisher',
       connected_at: Math.max(now, connected_at + 1),
       framed: false,
+      blank: null,
       width,
       height,
     })
@@ -47,9 +48,10 @@ export class PublisherSide {
   /** @returns a frame to give to the viewers; whatever is not of the protocol closes the publisher */
   hear(message: string | ArrayBuffer): LastFrame | null {
     if (typeof message === 'string') {
-      const size = fromPublisher(message)
-      if (size === null) this.#refuse('the runner sent a message that is not of this protocol')
-      else this.#sockets.updatePublisher({ width: size.width, height: size.height })
+      const heard = fromPublisher(message)
+      if (heard === null) this.#refuse('the runner sent a message that is not of this protocol')
+      else if (heard.type === 'blank') this.#sockets.updatePublisher({ framed: false, blank: heard.cause })
+      else this.#sockets.updatePublisher({ width: heard.width, height: heard.height, blank: null })
       return null
     }
     const bytes = new Uint8Array(message)

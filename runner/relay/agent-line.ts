@@ -17,9 +17,11 @@ export interface AgentLineParts {
   readonly folder: string
   readonly log: Log
   readonly onFrame: (frame: Uint8Array) => void
-  readonly onHello: (hello: FromPublisher) => void
+  readonly onMessage: (message: FromPublisher) => void
   /** The agent listens (again): it has to be told what is wanted. */
   readonly onOpen: () => void
+  /** Nobody listens; said again at every look. */
+  readonly onGone: () => void
 }
 
 /** The runner's end of `stream.sock`. What the agent says is untrusted: only frames and messages of the protocol pass. */
@@ -45,6 +47,7 @@ export class AgentLine {
       const trouble = await this.#once(signal).catch(reasonOf)
       if (!said.has(trouble)) this.#parts.log.warn({ reason: trouble }, 'the agent gives no live picture')
       said.add(trouble)
+      this.#parts.onGone()
       await sleep(LOOK_AGAIN_MS, signal)
     }
   }
@@ -105,7 +108,7 @@ export class AgentLine {
     const json = parseJson(new TextDecoder().decode(bytes))
     const parsed = FromPublisher.safeParse(json.ok ? json.value : undefined)
     if (!parsed.success) return 'it sent a message that is not of this protocol'
-    this.#parts.onHello(parsed.data)
+    this.#parts.onMessage(parsed.data)
     return null
   }
 }

@@ -1,4 +1,4 @@
-import type { Demand, FromPublisher, ToPublisher } from '../../protocol/stream.ts'
+import type { BlankCause, Demand, FromPublisher, PublisherHello, ToPublisher } from '../../protocol/stream.ts'
 import type { DoorbellParts } from '../daemon/doorbell-loop.ts'
 import { supervise } from '../daemon/supervisor.ts'
 import type { Log } from '../log.ts'
@@ -27,9 +27,13 @@ export class Publisher {
   readonly #agent: AgentLine
   readonly #relay: RelayLine
   readonly #frames: NewestFrame
-  #hello: FromPublisher | null = null
+  #hello: PublisherHello | null = null
   /** As the relay that is connected now was told it. */
-  #saidHello: FromPublisher | null = null
+  #saidHello: PublisherHello | null = null
+  /** Why there is no picture; null while there may be one. */
+  #blank: BlankCause | null = null
+  /** As the relay knows it: a frame takes it back. */
+  #saidBlank: BlankCause | null = null
   #demand: Demand = NOBODY
 
   constructor(parts: PublisherParts) {
@@ -37,18 +41,23 @@ export class Publisher {
     const { folder, log } = parts
     this.#frames = new NewestFrame((frame, onLeft, onArrived) => {
       this.#sayHello()
+      this.#saidBlank = null
       this.#relay.sendFrame(frame, onLeft, onArrived)
     })
     this.#agent = new AgentLine({
       folder,
       log,
       onFrame: frame => {
+        this.#blank = null
         if (this.#demand.viewers > 0) this.#frames.push(frame)
       },
-      onHello: hello => {
-        this.#hello = hello
+      onMessage: message => {
+        if (message.type === 'blank') return this.#nothingToShow(message.cause)
+        this.#hello = message
+        this.#blank = null
       },
       onOpen: () => this.#agent.send({ ...this.#demand, refresh: this.#demand.viewers > 0 }),
+      onGone: () => this.#nothingToShow('no_agent'),
     })
     this.#relay = new RelayLine({
       ...parts,
@@ -56,8 +65,13 @@ export class Publisher {
       onOpen: isOpen => {
         this.#frames.clear()
         this.#saidHello = null
-        if (isOpen) this.#sayHello()
-        else this.#want(NOBODY)
+        this.#saidBlank = null
+        if (isOpen) {
+          this.#sayHello()
+          this.#sayBlank()
+        } else {
+          this.#want(NOBODY)
+        }
         parts.onOpen(isOpen)
       },
     })
@@ -78,6 +92,19 @@ export class Publisher {
     if (this.#hello === null || this.#hello === this.#saidHello) return
     this.#saidHello = this.#hello
     this.#relay.say(JSON.stringify(this.#hello))
+  }
+
+  #nothingToShow(cause: BlankCause): void {
+    this.#blank = cause
+    // A picture from before would look like one of now.
+    this.#frames.drop()
+    this.#sayBlank()
+  }
+
+  #sayBlank(): void {
+    if (this.#blank === null || this.#blank === this.#saidBlank) return
+    this.#saidBlank = this.#blank
+    this.#relay.say(JSON.stringify({ type: 'blank', cause: this.#blank } satisfies FromPublisher))
   }
 
   #obey(message: ToPublisher): void {

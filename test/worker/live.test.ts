@@ -146,6 +146,31 @@ describe('a live view', () => {
     await viewer.until('live')
   })
 
+  test('tells its viewers that the publisher has gone also when it had forgotten everything', async () => {
+    const live = await liveRun()
+    const viewer = await TestViewer.join(live)
+    const publisher = await TestPublisher.join(live)
+    publisher.frame(1)
+    await viewer.until('live')
+    await evictDurableObject(env.SESSION_RELAY.getByName(live.sessionId))
+    publisher.socket.close(1000)
+    expect(await viewer.until('connecting')).toMatchObject({ reason: expect.stringContaining('lost') })
+  })
+
+  test('tells its viewers who is missing when there is nothing to show, until there is a picture again', async () => {
+    const live = await liveRun()
+    const viewer = await TestViewer.join(live)
+    const publisher = await TestPublisher.join(live)
+    publisher.frame(1)
+    await viewer.until('live')
+    publisher.send({ type: 'blank', cause: 'no_browser' })
+    expect(await viewer.until('connecting')).toMatchObject({ reason: expect.stringContaining('browser') })
+    publisher.send({ type: 'blank', cause: 'no_agent' })
+    expect(await viewer.until('connecting')).toMatchObject({ reason: expect.stringContaining('container') })
+    publisher.frame(2)
+    await viewer.until('live')
+  })
+
   test('ends with its session: 4410 for both ends', async () => {
     const live = await liveRun()
     const viewer = await TestViewer.join(live)
@@ -235,6 +260,16 @@ describe('a ticket', () => {
     expect([first.status, first.headers.get('sec-websocket-protocol')]).toEqual([101, 'certyn.stream.v1'])
     const second = await dialStream(live.runId, ticket)
     expect([second.status, second.body.code]).toEqual([401, 'unauthenticated'])
+  })
+
+  test('opens nothing once its time is over', async () => {
+    const live = await liveRun()
+    const ticket = await ticketFor(live)
+    await runInDurableObject(env.SESSION_RELAY.getByName(live.sessionId), (_, state) => {
+      state.storage.sql.exec('UPDATE tickets SET expires_at = expires_at - 30000')
+    })
+    const late = await dialStream(live.runId, ticket)
+    expect([late.status, late.body.code]).toEqual([401, 'unauthenticated'])
   })
 
   test('does not open another run, another tenant’s run, or a run there is not', async () => {

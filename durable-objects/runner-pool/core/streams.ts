@@ -100,11 +100,16 @@ export function streamOf(ctx: PoolContext, run: RunRecord): Run['stream'] {
 /** @returns what identifies the session to its relay, or why nobody can watch the run now */
 export function watchableSession(ctx: PoolContext, run: RunRecord): Result<WatchableSession> {
   if (!run.spec.stream) return refused('not_running', 'the run was created without a live view')
+  if (isTerminal(run.status)) return refused('not_running', `the run has ended: ${endOf(run)}`)
   const lease = run.sessionId === null ? null : leaseOf(ctx, run, run.sessionId)
   if (lease === null || lease.state === 'offered') {
     return refused('not_running', `the run is ${run.status}: it has no live session to watch`)
   }
   return accepted({ session_id: lease.sessionId, runner_id: lease.runnerId })
+}
+
+function endOf({ status, failure }: RunRecord): string {
+  return failure === null ? status : `${status}, ${failure.code}`
 }
 
 function leaseOf(ctx: PoolContext, run: RunRecord, sessionId: string): LeaseRecord | null {

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { parseJson } from '../../../protocol/json.ts'
-import { WatchMode } from '../../../protocol/stream.ts'
+import { BLANK_CAUSES, WatchMode } from '../../../protocol/stream.ts'
 
 /** What a socket carries through hibernation. It is parsed like anything else from outside this moment. */
 
@@ -30,7 +30,10 @@ export type PageSize = Pick<ViewerAttachment, 'width' | 'height'>
 const Publisher = z.object({
   role: z.literal('publisher'),
   connected_at: z.number(),
+  /** Whether it has sent a frame, and nothing since that takes it back. */
   framed: z.boolean(),
+  /** Why it has nothing to show, since it said so. */
+  blank: z.enum(BLANK_CAUSES).nullable(),
   width: Pixels,
   height: Pixels,
 })

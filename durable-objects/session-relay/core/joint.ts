@@ -1,5 +1,5 @@
 import type { STREAM_STATES } from '../../../protocol/run.ts'
-import type { ToViewer } from '../../../protocol/stream.ts'
+import type { BlankCause, ToViewer } from '../../../protocol/stream.ts'
 
 /** What follows from who is there: what viewers are told, what the pool is told, and since when the runner is waited for. */
 
@@ -9,15 +9,17 @@ export type StreamState = Exclude<(typeof STREAM_STATES)[number], 'ended'>
 export interface Joint {
   readonly viewers: number
   readonly publisher: boolean
-  /** Whether the publisher that is connected now has sent a frame. */
+  /** Whether the publisher that is connected now has a picture. */
   readonly framed: boolean
+  /** Why it has none, where it said so. */
+  readonly blank: BlankCause | null
 }
 
 /** What has to outlive the memory of the object. */
 export interface Course {
   /** Since when viewers wait for a publisher, in epoch milliseconds. */
   readonly waitingSince: number | null
-  /** Whether viewers have seen a picture before. */
+  /** Whether there was a picture since somebody began to watch. */
   readonly wasLive: boolean
   /** The state as the viewers were last told it. */
   readonly said: string
@@ -33,7 +35,7 @@ export function stateOf({ viewers, publisher, framed }: Joint): StreamState {
 /** What the course is once this is the joint. Viewers are to be told whenever `said` is another than before. */
 export function courseAfter(before: Course, joint: Joint, now: number): Course {
   const waits = joint.viewers > 0 && !joint.publisher
-  const wasLive = before.wasLive || stateOf(joint) === 'live'
+  const wasLive = joint.viewers > 0 && (before.wasLive || stateOf(joint) === 'live')
   return {
     waitingSince: waits ? (before.waitingSince ?? now) : null,
     wasLive,
@@ -55,7 +57,13 @@ function stateMessage(joint: Joint, wasLive: boolean): ToViewer {
   return { type: 'state', stream: 'connecting', reason: whyConnecting(joint, wasLive) }
 }
 
-function whyConnecting({ publisher }: Joint, wasLive: boolean): string {
+const BLANK_REASONS: Readonly<Record<BlankCause, string>> = {
+  no_agent: 'nothing in the container of the run shows a picture; waiting for it',
+  no_browser: 'the browser of the run has ended; waiting for it to be started again',
+}
+
+function whyConnecting({ publisher, blank }: Joint, wasLive: boolean): string {
+  if (publisher && blank !== null) return BLANK_REASONS[blank]
   if (publisher) return 'the runner is connected; waiting for the first picture'
   return wasLive
     ? 'the connection to the runner was lost; waiting for it to come back'
