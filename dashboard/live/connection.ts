@@ -1,8 +1,10 @@
 import { Problem } from '../../protocol/errors.ts'
+import { parseJson } from '../../protocol/json.ts'
 import { ViewerTicket } from '../../protocol/live.ts'
 import {
   type FromViewer,
   STREAM_CLOSE,
+  STREAM_PULSE,
   STREAM_SUBPROTOCOL,
   TICKET_SUBPROTOCOL_PREFIX,
   ToViewer,
@@ -28,7 +30,11 @@ export interface ConnectionParts {
   readonly onFrame: (frame: ArrayBuffer) => void
 }
 
-const RETRY_CAP_MS = 5_000
+/** The picture has to be back soon after whatever kept it away. */
+const RETRY_CAP_MS = 2_000
+const ANSWER_LIMIT_MS = 5_000
+/** Whatever has nothing to say in between two of these is asked, and without an answer given up. */
+const PULSE_MS = 4_000
 /** A run that failed may be tried again: its next session is looked for this often, and for so long. */
 const NEXT_SESSION_MS = 3_000
 const NEXT_SESSION_TRIES = 20
@@ -64,6 +70,7 @@ export class Connection {
     const socket = new WebSocket(url, [STREAM_SUBPROTOCOL, `${TICKET_SUBPROTOCOL_PREFIX}${ticket.ticket}`])
     socket.binaryType = 'arraybuffer'
     this.#socket = socket
+    this.#watchOver(socket)
     socket.addEventListener('message', ({ data }) => {
       if (socket !== this.#socket) return
       if (typeof data === 'string') this.#hear(data)
@@ -72,6 +79,25 @@ export class Connection {
     socket.addEventListener('close', ({ code, reason }) => {
       if (socket === this.#socket) this.#closed(code, reason)
     })
+  }
+
+  /** A line may die without either end being told. */
+  #watchOver(socket: WebSocket): void {
+    let heard = true
+    const pulse = setInterval(() => {
+      if (socket !== this.#socket) return clearInterval(pulse)
+      if (!heard) {
+        socket.close()
+        return this.#closed(0, '')
+      }
+      heard = false
+      if (socket.readyState === WebSocket.OPEN) socket.send(STREAM_PULSE.ping)
+    }, PULSE_MS)
+    for (const sign of ['open', 'message'] as const) {
+      socket.addEventListener(sign, () => {
+        heard = true
+      })
+    }
   }
 
   async #ticket(): Promise<ViewerTicket | null> {
@@ -86,6 +112,7 @@ export class Connection {
         method: 'POST',
         headers: { 'content-type': 'application/json' },
         body: JSON.stringify(body),
+        signal: AbortSignal.timeout(ANSWER_LIMIT_MS),
       })
     } catch {
       this.#retry('the control plane cannot be reached')
@@ -117,7 +144,9 @@ export class Connection {
   }
 
   #hear(text: string): void {
-    const message = ToViewer.safeParse(JSON.parse(text))
+    if (text === STREAM_PULSE.pong) return
+    const json = parseJson(text)
+    const message = ToViewer.safeParse(json.ok ? json.value : undefined)
     if (!message.success) return
     if (message.data.type === 'state') {
       const { stream, reason } = message.data

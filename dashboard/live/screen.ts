@@ -46,6 +46,7 @@ export class Screen {
       if (this.#canvas.width !== picture.width || this.#canvas.height !== picture.height) {
         this.#canvas.width = picture.width
         this.#canvas.height = picture.height
+        this.#canvas.style.setProperty('--ratio', String(picture.width / picture.height))
       }
       this.#context.drawImage(picture, 0, 0)
       picture.close()
