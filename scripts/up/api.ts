@@ -1,10 +1,11 @@
-import type { z } from 'zod'
+import { z } from 'zod'
 import { Problem } from '../../protocol/errors.ts'
 
 /** Calls of the admin API with one credential. Every answer is checked against the contract. */
 export interface Api {
   get<T>(path: string, answer: z.ZodType<T>): Promise<T>
   post<T>(path: string, body: unknown, answer: z.ZodType<T>): Promise<T>
+  remove(path: string): Promise<void>
   /** For answers that are not JSON; whatever they are. */
   fetch(path: string): Promise<Response>
 }
@@ -35,7 +36,7 @@ export function apiClient(origin: string, credential: string): Api {
       signal: AbortSignal.timeout(ANSWER_LIMIT_MS),
     })
     const text = await response.text()
-    if (response.ok) return answer.parse(JSON.parse(text))
+    if (response.ok) return answer.parse(tryJson(text))
     const problem = Problem.safeParse(tryJson(text))
     const { code, detail } = problem.success ? problem.data : { code: 'unknown', detail: text.slice(0, 200) }
     throw new ApiError(`${method} ${path}`, response.status, code, detail)
@@ -43,6 +44,7 @@ export function apiClient(origin: string, credential: string): Api {
   return {
     get: (path, answer) => call('GET', path, undefined, answer),
     post: (path, body, answer) => call('POST', path, body, answer),
+    remove: async path => void (await call('DELETE', path, undefined, z.undefined())),
     fetch: path => fetch(`${origin}/api/v1${path}`, { headers: { authorization: `Bearer ${credential}` } }),
   }
 }

@@ -28,7 +28,7 @@ const PAGE = `<!doctype html><title>board</title>
   addEventListener('wheel', event => { state.scrolled += event.deltaY; show() })
   field.addEventListener('input', () => {
     const [second, last] = field.value.padStart(2, '\\0').slice(-2)
-    state.text = second.charCodeAt(0) << 8 | last.charCodeAt(0)
+    state.text = second.charCodeAt(0) << 8 | last.charCodeAt(0) & 255
     show()
   })
   setInterval(() => { state.count++; show() }, 50)
@@ -49,9 +49,12 @@ const JOB = `
       if (tab === undefined) return
       const devtools = new WebSocket(tab.webSocketDebuggerUrl)
       devtools.onopen = () => devtools.send(JSON.stringify({ id: 1, method: 'Page.navigate', params: { url } }))
-      devtools.onmessage = () => devtools.close()
+      // Another one before the answer would begin all over again.
+      await new Promise(done => { devtools.onmessage = devtools.onclose = done })
+      devtools.close()
     }
-    setInterval(() => look().catch(() => undefined), 250)
+    const keep = () => look().catch(() => undefined).then(() => setTimeout(keep, 250))
+    keep()
     setInterval(() => require('fs').existsSync('/certyn/artifacts/go') && process.exit(0), 50)
   })`
 

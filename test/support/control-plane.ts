@@ -141,6 +141,10 @@ export class Tenant {
     return this.api.post(`/runs/${runId}/live-links`, body, CreatedLiveLink)
   }
 
+  async revokeLink(linkId: string): Promise<void> {
+    await this.api.remove(`/live-links/${linkId}`)
+  }
+
   async events(runId: string): Promise<RunEvent[]> {
     return (await this.api.get(`/runs/${runId}/events?limit=200`, pageOf(RunEventSchema))).items
   }

@@ -58,7 +58,7 @@ export class Viewer {
 
   /** Waits until a picture shows what is looked for. */
   async sees(what: string, look: (board: Board) => boolean): Promise<Board> {
-    return await until(`the viewer sees ${what}`, async () => {
+    return await this.#until(`the viewer sees ${what}`, async () => {
       const board = z.array(Drawn).parse(await this.page.evaluate('notes.drawn.slice(-1)'))[0]?.board
       return board !== undefined && look(board) ? board : undefined
     })
@@ -67,11 +67,16 @@ export class Viewer {
   /** Waits for a line like this that was said at or after a time. */
   async reads(text: RegExp, since = 0): Promise<Line> {
     const said = async () => (await this.lines()).find(line => line.at >= since && text.test(line.text))
-    try {
-      return await until(`the page says ${text}`, said)
-    } catch (error) {
-      throw new Error(`${String(error)}; it said ${JSON.stringify(await this.lines())}`)
-    }
+    return await this.#until(`the page says ${text}`, said)
+  }
+
+  async #until<T>(what: string, look: () => Promise<T>): Promise<Exclude<T, undefined | null | false>> {
+    return await until(what, look).catch(async error => {
+      const [lines, drawn] = [await this.lines(), (await this.drawn()).slice(-3)]
+      throw new Error(
+        `${String(error)}; the page said ${JSON.stringify(lines)} and drew ${JSON.stringify(drawn)}`,
+      )
+    })
   }
 
   async close(): Promise<void> {

@@ -1,28 +1,38 @@
 import type { Browser } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { boardRun } from '../../support/board.ts'
+import { type Board, boardRun } from '../../support/board.ts'
 import { ControlPlane, type Tenant } from '../../support/control-plane.ts'
 import { noContainersLeft } from '../../support/engine.ts'
 import { letEnd } from '../../support/jobs.ts'
 import { agentImage, CAN_WATCH } from '../../support/live.ts'
 import { Daemon } from '../../support/runner.ts'
+import { until } from '../../support/until.ts'
 import { launchBrowser, Viewer } from '../../support/viewer.ts'
 
-/** A page in a closed container, watched from an ordinary browser, with everything real that is in between. */
+/** Pages in closed containers, watched from an ordinary browser, with everything real that is in between. */
+
+const MARKS = { first: 0xa5c3, second: 0x3c5a } as const
+const PHONE = { width: 390, height: 844 }
+const DESKTOP = { width: 1440, height: 900 }
+
 describe.skipIf(!CAN_WATCH)('watching a run', () => {
   const controlPlane = new ControlPlane({ Features__SelfHostedRelayEnabled: 'true' })
-  let image: string
+  const runs = { first: '', second: '' }
   let browser: Browser
   let tenant: Tenant
   let daemon: Daemon
 
   beforeAll(async () => {
-    image = agentImage()
+    const image = agentImage()
     browser = await launchBrowser()
     await controlPlane.start()
     tenant = await controlPlane.tenant()
-    daemon = await Daemon.of(controlPlane, tenant, { name: 'watched', slots: 3 })
+    daemon = await Daemon.of(controlPlane, tenant, { name: 'watched', slots: 2 })
     await daemon.online(tenant)
+    for (const name of ['first', 'second'] as const) {
+      runs[name] = (await tenant.run(boardRun(image, MARKS[name]))).id
+      expect((await tenant.reaches(runs[name], 'running')).status).toBe('running')
+    }
   })
   afterAll(async () => {
     await browser?.close()
@@ -30,20 +40,151 @@ describe.skipIf(!CAN_WATCH)('watching a run', () => {
     await controlPlane.stop()
   })
 
-  async function startBoard(mark: number): Promise<string> {
-    const { id } = await tenant.run(boardRun(image, mark))
-    expect((await tenant.reaches(id, 'running')).status).toBe('running')
-    return id
+  async function watch(
+    name: keyof typeof runs,
+    { mode = 'view', size = DESKTOP }: { mode?: 'view' | 'control'; size?: typeof DESKTOP } = {},
+  ): Promise<Viewer> {
+    const viewer = await Viewer.open(browser, (await tenant.liveLink(runs[name], mode)).url, size)
+    // The picture from before is shown at once, before there is anybody who would obey.
+    await viewer.reads(/^Live$/)
+    await viewer.sees('the board', board => board.mark === MARKS[name])
+    return viewer
   }
 
-  test('shows a page that counts up', async () => {
-    const id = await startBoard(0xa5c3)
-    const viewer = await Viewer.open(browser, (await tenant.liveLink(id)).url)
-    const first = await viewer.sees('the board', board => board.mark === 0xa5c3)
-    await viewer.sees('it count up', board => board.mark === 0xa5c3 && board.count > first.count + 20)
-    letEnd(daemon.stateDir, (await tenant.get(id)).session_id ?? '')
-    expect((await tenant.ends(id)).status).toBe('succeeded')
+  test('shows a page that counts up, and only the one it was let in for', async () => {
+    const viewers = { first: await watch('first'), second: await watch('second') }
+    for (const [name, viewer] of Object.entries(viewers)) {
+      const since = await viewer.sees('the board', board => board.mark === MARKS[name as keyof typeof MARKS])
+      await viewer.sees('it count up', board => board.count > since.count + 20)
+      const phases = (await viewer.lines()).map(({ phase }) => phase)
+      expect(phases.filter((phase, at) => phase !== phases[at - 1]).slice(0, 2)).toEqual([
+        'connecting',
+        'live',
+      ])
+    }
+    for (const [name, viewer] of Object.entries(viewers)) {
+      const drawn = (await viewer.drawn()).map(({ board }) => board)
+      const own = drawn.filter(board => board.mark === MARKS[name as keyof typeof MARKS])
+      // Before its own page every browser shows an empty one, which is white.
+      expect(new Set(drawn.filter(board => !own.includes(board)).map(board => board.mark))).toEqual(
+        new Set(own.length === drawn.length ? [] : [0xffff]),
+      )
+      const counts = own.map(board => board.count)
+      expect(counts).toEqual(counts.toSorted((a, b) => a - b))
+      await viewer.close()
+    }
+  })
+
+  test('passes on what a hand does in control mode, and nothing in view mode', async () => {
+    const [driver, watcher] = [await watch('first', { mode: 'control' }), await watch('first')]
+    const click = ({ page }: Viewer) => page.locator('#screen').click({ position: { x: 200, y: 200 } })
+    await expectText(driver, '#mode', 'You control this browser')
+    await expectText(watcher, '#mode', 'View only')
+    await click(watcher)
+    await watcher.page.keyboard.type('no')
+    await click(driver)
+    await watcher.sees('one click', board => board.clicks > 0)
+    await driver.page.keyboard.press('h')
+    await driver.page.keyboard.press('Shift+I')
+    await driver.page.mouse.wheel(0, 120)
+    const seen = await watcher.sees(
+      'typing and scrolling',
+      board => board.scrolled > 0 && board.text === text('hI'),
+    )
+    expect(seen).toMatchObject({ clicks: 1, keys: 3, scrolled: 120 })
+
+    await driver.page.context().grantPermissions(['clipboard-read', 'clipboard-write'])
+    await driver.page.evaluate(`navigator.clipboard.writeText('pasted: öé')`)
+    await driver.page.keyboard.press('Control+v')
+    await watcher.sees('what was pasted', board => board.text === text('öé'))
+    await Promise.all([driver.close(), watcher.close()])
+  })
+
+  test('gives the keyboard back, and reaches everything with it', async () => {
+    const driver = await watch('second', { mode: 'control' })
+    const focused = () => driver.page.evaluate('document.activeElement.id')
+    const order: unknown[] = []
+    for (let tab = 0; tab < 3; tab++) {
+      await driver.page.keyboard.press('Tab')
+      order.push(await focused())
+    }
+    expect(order).toEqual(['fit', 'full', 'screen'])
+    await driver.page.keyboard.press('k')
+    await driver.sees('a key', board => board.keys === 1)
+    await driver.page.keyboard.press('Shift+Escape')
+    expect(await focused()).toBe('')
+    await driver.close()
+  })
+
+  test('tells how it stands, and keeps its secret out of the address', async () => {
+    const viewer = await watch('second')
+    expect(viewer.page.url()).toBe(`${controlPlane.url}/live/${runs.second}`)
+    await viewer.reads(/^Live$/)
+    expect(await viewer.page.title()).toBe('Live – live view')
+    const figure = async (id: string) => (await viewer.page.locator(id).textContent()) ?? '–'
+    await until('frames are counted', async () => /^[1-9]/.test(await figure('#fps')))
+    expect(await figure('#delay')).toMatch(/^\d+ ms$/)
+    // The tab remembers it, so that it can be loaded again.
+    await viewer.page.reload()
+    await viewer.sees('the board again', board => board.mark === MARKS.second)
     await viewer.close()
+  })
+
+  test.each([
+    ['a phone', PHONE],
+    ['a desktop', DESKTOP],
+  ])('fits the screen of %s, shows its true size and fills all of it', async (_name, size) => {
+    const viewer = await watch('second', { size })
+    const { page } = viewer
+    const box = async () =>
+      (await page.locator('#screen').boundingBox()) ?? { x: 0, y: 0, width: 0, height: 0 }
+    const sideways = () => page.evaluate('document.documentElement.scrollWidth > innerWidth')
+    const fitted = await box()
+    expect(fitted.width / fitted.height).toBeCloseTo(1280 / 720, 1)
+    expect(fitted.x + fitted.width).toBeLessThanOrEqual(size.width)
+    expect(fitted.y + fitted.height).toBeLessThanOrEqual(size.height)
+    expect(await sideways()).toBe(false)
+    await page.locator('#fit').click()
+    expect((await box()).width).toBe(1280)
+    expect(await sideways()).toBe(false)
+    await page.locator('#fit').click()
+    await page.locator('#full').click()
+    await until('it fills the screen', () => page.evaluate(`document.fullscreenElement?.id === 'stage'`))
+    const filled = await box()
+    expect(Math.max(filled.width / size.width, filled.height / size.height)).toBeCloseTo(1, 2)
+    await viewer.close()
+  })
+
+  test('cuts off who watches by a link that is revoked, and says so', async () => {
+    const { id, url } = await tenant.liveLink(runs.first)
+    const viewer = await Viewer.open(browser, url)
+    await viewer.reads(/^Live/)
+    await tenant.revokeLink(id)
+    const { phase, text } = await viewer.reads(/^Cannot be watched/)
+    expect([phase, text]).toEqual(['refused', 'Cannot be watched – leave to watch was revoked'])
+    await viewer.page.getByRole('button', { name: 'Try again' }).click()
+    await viewer.reads(/The link was revoked/)
+    await viewer.close()
+  })
+
+  test('says that and how the run ended', async () => {
+    const viewer = await watch('second')
+    letEnd(daemon.stateDir, (await tenant.get(runs.second)).session_id ?? '')
+    expect((await tenant.ends(runs.second)).status).toBe('succeeded')
+    await viewer.reads(/^Ended/)
+    await viewer.reads(/^Ended – .*succeeded/)
+    await tenant.cancel(runs.first)
+    await tenant.ends(runs.first)
     await noContainersLeft((await tenant.runners()).map(runner => runner.id))
+    await viewer.close()
   })
 })
+
+/** As the board shows the last two characters of its text. */
+function text(two: string): Board['text'] {
+  return (two.charCodeAt(0) << 8) | two.charCodeAt(1)
+}
+
+async function expectText({ page }: Viewer, selector: string, wanted: string): Promise<void> {
+  expect(await page.locator(selector).textContent()).toBe(wanted)
+}
