@@ -95,13 +95,11 @@ export class Browser {
     try {
       const address = await chromium.listening()
       if (this.#port === 0) {
-        const ready = this.#connect(address, prepareFirstPage)
-        await Promise.race([ready, chromium.failure(), this.#tooLate(waiting.signal)])
+        await Promise.race([this.#connect(address), chromium.failure(), this.#tooLate(waiting.signal)])
         this.#port = address.port
       } else {
         // A command that waits for the next browser has it as soon as it listens, and may close it as soon.
-        const prepare = (cdp: CdpConnection) => prepareFirstPage(cdp).catch(() => undefined)
-        this.#connect(address, prepare).catch(() => undefined)
+        this.#connect(address).catch(() => undefined)
       }
       return chromium
     } catch (error) {
@@ -112,10 +110,13 @@ export class Browser {
     }
   }
 
-  async #connect({ port, path }: DevToolsAddress, prepare: typeof prepareFirstPage): Promise<void> {
-    const cdp = await CdpConnection.open(`ws://127.0.0.1:${port}${path}`)
-    await prepare(cdp)
-    await this.#parts.onConnected(cdp)
+  async #connect({ port, path }: DevToolsAddress): Promise<void> {
+    const url = `ws://127.0.0.1:${port}${path}`
+    const prepared = prepareFirstPage(url)
+    // A command that knows the port may send the page elsewhere meanwhile: what it was asked is then never answered.
+    if (this.#port === 0) await prepared
+    else prepared.catch(() => undefined)
+    await this.#parts.onConnected(await CdpConnection.open(url))
   }
 
   async #tooLate(signal: AbortSignal): Promise<never> {
@@ -131,15 +132,17 @@ const AttachedTo = z.object({ sessionId: z.string() })
 const WindowOf = z.object({ windowId: z.number() })
 
 /** Waits until the page that Chromium starts with runs scripts, and gives it its size: the window's is another. */
-async function prepareFirstPage(cdp: CdpConnection): Promise<void> {
+async function prepareFirstPage(url: string): Promise<void> {
+  // Of its own: to another listener the session below would be a page that opens and closes.
+  const cdp = await CdpConnection.open(url)
   const { targetInfos } = Targets.parse(await cdp.send('Target.getTargets'))
   const targetId = targetInfos.find(({ type }) => type === 'page')?.targetId
-  if (targetId === undefined) return
+  if (targetId === undefined) return cdp.close()
   const attached = await cdp.send('Target.attachToTarget', { targetId, flatten: true })
   const { sessionId } = AttachedTo.parse(attached)
   await cdp.send('Runtime.evaluate', { expression: '0' }, sessionId)
   const { windowId } = WindowOf.parse(await cdp.send('Browser.getWindowForTarget', { targetId }))
   // Older ones lack the call; their page is a little lower, as the first frame will say.
   await cdp.send('Browser.setContentsSize', { windowId, ...VIEWPORT }).catch(() => undefined)
-  await cdp.send('Target.detachFromTarget', { sessionId })
+  cdp.close()
 }

@@ -87,7 +87,10 @@ export class Screencast {
   handle({ method, params, sessionId }: CdpEvent): void {
     if (method === 'Target.attachedToTarget') {
       const { sessionId, targetInfo } = Attached.parse(params)
-      if (targetInfo.type === 'page') this.#change(opened(this.#pages, targetInfo.targetId, sessionId))
+      // A second session of a page is somebody else's.
+      const isKnown = this.#pages.some(({ targetId }) => targetId === targetInfo.targetId)
+      if (targetInfo.type === 'page' && !isKnown)
+        this.#change(opened(this.#pages, targetInfo.targetId, sessionId))
     } else if (method === 'Target.detachedFromTarget') {
       const gone = Detached.parse(params).sessionId
       this.#casts.delete(gone)
