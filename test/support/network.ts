@@ -1,6 +1,18 @@
 import type { AddressInfo } from 'node:net'
 import { connect, createServer, type Socket } from 'node:net'
 
+interface Pair {
+  readonly near: Socket
+  readonly far: Socket
+}
+
+function lose({ near, far }: Pair): void {
+  near.unpipe(far)
+  far.unpipe(near)
+  near.resume()
+  far.resume()
+}
+
 /**
  * The way between a runner and its control plane, as a relay of bytes that can be made to fail. A websocket is
  * told by the upgrade in the first bytes of its connection.
@@ -10,7 +22,9 @@ export class Network {
   websockets = true
   readonly #server = createServer(socket => this.#pass(socket))
   readonly #target: URL
-  readonly #upgraded = new Set<{ near: Socket; far: Socket }>()
+  readonly #pairs = new Set<Pair>()
+  readonly #upgraded = new Set<Pair>()
+  #isCut = false
   readonly #sockets = new Set<Socket>()
 
   private constructor(target: string) {
@@ -33,13 +47,20 @@ export class Network {
 
   /** From now on nothing of the open websockets arrives, on either side, and neither side is told. */
   dropWebsockets(): void {
-    for (const { near, far } of this.#upgraded) {
-      near.unpipe(far)
-      far.unpipe(near)
-      near.resume()
-      far.resume()
-    }
+    for (const pair of this.#upgraded) lose(pair)
     this.#upgraded.clear()
+  }
+
+  /** Until it is mended nothing arrives, and what was on its way or is begun meanwhile never will. Nobody is told. */
+  cut(): void {
+    this.#isCut = true
+    for (const pair of this.#pairs) lose(pair)
+    this.#pairs.clear()
+    this.#upgraded.clear()
+  }
+
+  mend(): void {
+    this.#isCut = false
   }
 
   async close(): Promise<void> {
@@ -51,18 +72,23 @@ export class Network {
     this.#sockets.add(near)
     near.on('error', () => near.destroy())
     near.once('data', first => {
+      if (this.#isCut) return void near.resume()
       const upgrade = /^upgrade: *websocket/im.test(first.toString('latin1'))
       if (upgrade && !this.websockets) return void near.destroy()
       const far = connect(Number(this.#target.port), this.#target.hostname)
       this.#sockets.add(far)
       far.on('error', () => near.destroy())
       far.on('close', () => near.destroy())
-      near.on('close', () => far.destroy())
+      const pair = { near, far }
+      this.#pairs.add(pair)
+      near.on('close', () => {
+        this.#pairs.delete(pair)
+        far.destroy()
+      })
       far.write(first)
       near.pipe(far)
       far.pipe(near)
       if (!upgrade) return
-      const pair = { near, far }
       this.#upgraded.add(pair)
       near.on('close', () => this.#upgraded.delete(pair))
     })
