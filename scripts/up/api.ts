@@ -3,6 +3,8 @@ import { Problem } from '../../protocol/errors.ts'
 
 /** Calls of the admin API with one credential. Every answer is checked against the contract. */
 export interface Api {
+  /** What authorizes a call. */
+  readonly headers: Readonly<Record<string, string>>
   get<T>(path: string, answer: z.ZodType<T>): Promise<T>
   post<T>(path: string, body: unknown, answer: z.ZodType<T>): Promise<T>
   remove(path: string): Promise<void>
@@ -25,11 +27,12 @@ export class ApiError extends Error {
 const ANSWER_LIMIT_MS = 20_000
 
 export function apiClient(origin: string, credential: string): Api {
+  const headers = { authorization: `Bearer ${credential}` }
   async function call<T>(method: string, path: string, body: unknown, answer: z.ZodType<T>): Promise<T> {
     const response = await fetch(`${origin}/api/v1${path}`, {
       method,
       headers: {
-        authorization: `Bearer ${credential}`,
+        ...headers,
         ...(body !== undefined && { 'content-type': 'application/json' }),
       },
       ...(body !== undefined && { body: JSON.stringify(body) }),
@@ -42,10 +45,11 @@ export function apiClient(origin: string, credential: string): Api {
     throw new ApiError(`${method} ${path}`, response.status, code, detail)
   }
   return {
+    headers,
     get: (path, answer) => call('GET', path, undefined, answer),
     post: (path, body, answer) => call('POST', path, body, answer),
     remove: async path => void (await call('DELETE', path, undefined, z.undefined())),
-    fetch: path => fetch(`${origin}/api/v1${path}`, { headers: { authorization: `Bearer ${credential}` } }),
+    fetch: path => fetch(`${origin}/api/v1${path}`, { headers }),
   }
 }
 

@@ -1,9 +1,13 @@
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import type { Browser } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { ViewerTicket } from '../../../protocol/live.ts'
+import { Artifacts } from '../../../protocol/session-files.ts'
 import { type Board, boardRun } from '../../support/board.ts'
 import { ControlPlane, type Tenant } from '../../support/control-plane.ts'
 import { noContainersLeft } from '../../support/engine.ts'
-import { letEnd } from '../../support/jobs.ts'
+import { letEnd, node } from '../../support/jobs.ts'
 import { agentImage, CAN_WATCH } from '../../support/live.ts'
 import { Daemon } from '../../support/runner.ts'
 import { until } from '../../support/until.ts'
@@ -12,8 +16,19 @@ import { launchBrowser, Viewer } from '../../support/viewer.ts'
 /** Pages in closed containers, watched from an ordinary browser, with everything real that is in between. */
 
 const MARKS = { first: 0xa5c3, second: 0x3c5a } as const
+const DOT_PNG =
+  'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=='
 const PHONE = { width: 390, height: 844 }
 const DESKTOP = { width: 1440, height: 900 }
+
+const SING = `localStorage.setItem('canary', document.title = 'sings'); fetch('/canary-sings')`
+const LEAVE_ARTIFACTS = `
+  const fs = require('fs'); process.chdir(process.env.CERTYN_ARTIFACTS_DIR)
+  const sing = ${JSON.stringify(SING)}
+  fs.writeFileSync('canary.html', '<!doctype html><script>' + sing + '</script>')
+  fs.writeFileSync('canary.svg', '<svg xmlns="http://www.w3.org/2000/svg"><script>' + sing + '</script></svg>')
+  fs.writeFileSync('canary.xhtml', '<html xmlns="http://www.w3.org/1999/xhtml"><script>' + sing + '</script></html>')
+  fs.writeFileSync('dot.png', Buffer.from('${DOT_PNG}', 'base64'))`
 
 describe.skipIf(!CAN_WATCH)('watching a run', () => {
   const controlPlane = new ControlPlane({ Features__SelfHostedRelayEnabled: 'true' })
@@ -27,7 +42,7 @@ describe.skipIf(!CAN_WATCH)('watching a run', () => {
     browser = await launchBrowser()
     await controlPlane.start()
     tenant = await controlPlane.tenant()
-    daemon = await Daemon.of(controlPlane, tenant, { name: 'watched', slots: 2 })
+    daemon = await Daemon.of(controlPlane, tenant, { name: 'watched', slots: 3 })
     await daemon.online(tenant)
     for (const name of ['first', 'second'] as const) {
       runs[name] = (await tenant.run(boardRun(image, MARKS[name]))).id
@@ -153,6 +168,59 @@ describe.skipIf(!CAN_WATCH)('watching a run', () => {
     const filled = await box()
     expect(Math.max(filled.width / size.width, filled.height / size.height)).toBeCloseTo(1, 2)
     await viewer.close()
+  })
+
+  test('is not for pages of another origin, and a ticket is good for one socket', async () => {
+    const { ticket, url } = await tenant.api.post(
+      `/runs/${runs.first}/viewer-tickets`,
+      { mode: 'view' },
+      ViewerTicket,
+    )
+    const foreign = createServer((_, response) => response.setHeader('content-type', 'text/html').end('<p>'))
+    await new Promise<void>(resolve => foreign.listen(0, '127.0.0.1', resolve))
+    const page = await browser.newPage()
+    const open = () =>
+      page.evaluate(`new Promise(resolve => {
+        const socket = new WebSocket('${url}', ['certyn.stream.v1', 'certyn.ticket.${ticket}'])
+        socket.onopen = () => { resolve('open'); socket.close() }
+        socket.onerror = () => resolve('refused')
+      })`)
+    await page.goto(`http://127.0.0.1:${(foreign.address() as AddressInfo).port}`)
+    expect(await open()).toBe('refused')
+    // Nor was it used up by that.
+    await page.goto(`${controlPlane.url}/live/${runs.first}`)
+    expect([await open(), await open()]).toEqual(['open', 'refused'])
+    await page.close()
+    foreign.close()
+  })
+
+  test('leaves artifacts that run nothing on the origin of the control plane, and pictures that are shown', async () => {
+    const run = await tenant.run({ image: agentImage(), command: node(LEAVE_ARTIFACTS) })
+    expect((await tenant.ends(run.id)).status).toBe('succeeded')
+    const artifacts = `/runs/${run.id}/artifacts`
+    await until('all of them are there', async () => {
+      const { items } = await tenant.api.get(artifacts, Artifacts)
+      return items.length === 4
+    })
+    const context = await browser.newContext({ extraHTTPHeaders: tenant.api.headers })
+    const page = await context.newPage()
+    const asked: string[] = []
+    page.on('request', request => asked.push(new URL(request.url()).pathname))
+    const address = `${controlPlane.url}/api/v1${artifacts}`
+    for (const name of ['canary.html', 'canary.svg', 'canary.xhtml']) {
+      // A file that is saved is no page, and opening one counts as failed.
+      await page.goto(`${address}/${name}`).catch(() => undefined)
+      await page.goto(`${controlPlane.url}/live/${runs.first}`)
+      await page.evaluate(
+        `new Promise(done => { const frame = document.createElement('iframe'); frame.onload = frame.onerror = done;
+         frame.src = '${address}/${name}'; document.body.append(frame); setTimeout(done, 500) })`,
+      )
+      expect(await page.evaluate(`localStorage.getItem('canary')`), name).toBeNull()
+    }
+    expect(asked.filter(path => path.includes('canary-sings'))).toEqual([])
+    await page.goto(`${address}/dot.png`)
+    expect(await page.evaluate('document.images[0].naturalWidth')).toBe(1)
+    await context.close()
   })
 
   test('cuts off who watches by a link that is revoked, and says so', async () => {
