@@ -3,8 +3,8 @@ import { parseJson } from '../../protocol/json.ts'
 import { ViewerTicket } from '../../protocol/live.ts'
 import {
   type FromViewer,
+  PUBLISHER_PULSE,
   STREAM_CLOSE,
-  STREAM_PULSE,
   STREAM_SUBPROTOCOL,
   TICKET_SUBPROTOCOL_PREFIX,
   ToViewer,
@@ -91,7 +91,7 @@ export class Connection {
         return this.#closed(0, '')
       }
       heard = false
-      if (socket.readyState === WebSocket.OPEN) socket.send(STREAM_PULSE.ping)
+      if (socket.readyState === WebSocket.OPEN) socket.send(PUBLISHER_PULSE.ping)
     }, PULSE_MS)
     for (const sign of ['open', 'message'] as const) {
       socket.addEventListener(sign, () => {
@@ -144,7 +144,7 @@ export class Connection {
   }
 
   #hear(text: string): void {
-    if (text === STREAM_PULSE.pong) return
+    if (text === PUBLISHER_PULSE.pong) return
     const json = parseJson(text)
     const message = ToViewer.safeParse(json.ok ? json.value : undefined)
     if (!message.success) return

@@ -4,12 +4,13 @@ import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { CreatedLiveLink } from '../../protocol/live.ts'
 import { isTerminal, Placement, Run } from '../../protocol/run.ts'
 import { lockState, type StateLock } from '../control-plane/state-lock.ts'
 import { type Child, startChild } from './child.ts'
 import { type Demo, ensureDemo, operatorKey, registrationToken } from './demo.ts'
 import { findEngine } from './engine.ts'
-import { ensureSampleImage } from './sample-image.ts'
+import { dockerSample, hostSample, type Sample } from './sample.ts'
 
 /**
  * `npm run up`: a control plane, a runner and one sample run, all on this machine, with their state in .certyn/.
@@ -24,7 +25,9 @@ const SAMPLE_LIMIT_MS = 180_000
 const POLL_MS = 250
 /** After this long in the queue, say what the run is waiting for. */
 const EXPLAIN_AFTER_MS = 15_000
-const SAMPLE_COMMAND = ['node', '-e', 'console.log("Hello from a Certyn session, Node " + process.version)']
+/** Enough to see that the page moves; the one to be watched stays for as long as somebody may want to look. */
+const SAMPLE_SECONDS = 3
+const WATCHED_SECONDS = 1800
 
 const flags = parseFlags()
 const children: Child[] = []
@@ -76,9 +79,10 @@ async function up(): Promise<void> {
   const demo = await ensureDemo(origin, KEYS)
   const executor = await chooseExecutor()
   const runner = await startRunner(origin, demo, executor)
-  await Promise.race([sampleRun(demo, executor.image), failureOf(runner)])
-  printSummary(origin, demo, executor.name)
+  await Promise.race([sampleRun(demo, executor.sample), failureOf(runner)])
+  printSummary(origin, demo, executor)
   if (flags.once) return
+  if (executor.sample.live) await startWatchedRun(demo, executor.sample)
   console.log('Press Ctrl-C to stop.')
   await Promise.race(children.map(failureOf))
 }
@@ -126,27 +130,29 @@ async function healthy(origin: string): Promise<void> {
 
 interface ChosenExecutor {
   readonly name: 'docker' | 'host'
-  readonly image: string
+  readonly sample: Sample
   readonly socket: string | null
 }
 
 async function chooseExecutor(): Promise<ChosenExecutor> {
   const engine = await findEngine(process.env.DOCKER_HOST)
-  if (engine.docker === null) return useHost(engine.why)
+  if (engine.docker === null) return await useHost(engine.why)
   try {
-    const image = await ensureSampleImage(engine.docker)
+    const sample = await dockerSample(engine.docker)
     console.log(`Using the docker executor: sessions are containers on the Engine at ${engine.socket}.`)
-    return { name: 'docker', image, socket: engine.socket }
+    return { name: 'docker', sample, socket: engine.socket }
   } catch (error) {
-    return useHost(`no image for the sample run: ${error instanceof Error ? error.message : String(error)}`)
+    return await useHost(
+      `no image for the sample run: ${error instanceof Error ? error.message : String(error)}`,
+    )
   }
 }
 
-function useHost(why: string): ChosenExecutor {
+async function useHost(why: string): Promise<ChosenExecutor> {
   console.log(
     `Using the host executor (${why}): sessions are plain processes of this user, without isolation.`,
   )
-  return { name: 'host', image: 'certyn/sample:host', socket: null }
+  return { name: 'host', sample: await hostSample(ROOT), socket: null }
 }
 
 async function startRunner(origin: string, demo: Demo, executor: ChosenExecutor): Promise<Child> {
@@ -174,14 +180,35 @@ async function startRunner(origin: string, demo: Demo, executor: ChosenExecutor)
   return child
 }
 
-async function sampleRun({ api, environmentId }: Demo, image: string): Promise<void> {
-  const body = {
-    image,
-    command: SAMPLE_COMMAND,
-    timeout_seconds: 60,
+function sampleBody(sample: Sample, seconds: number) {
+  return {
+    image: sample.image,
+    ...sample.run(seconds),
+    timeout_seconds: seconds + 60,
     queue_timeout_seconds: 600,
-    stream: false,
+    stream: sample.live,
   }
+}
+
+/** One more, which stays, and a link with which anybody may watch and drive it. */
+async function startWatchedRun({ api, environmentId }: Demo, sample: Sample): Promise<void> {
+  const body = sampleBody(sample, WATCHED_SECONDS)
+  let run = await api.post(`/environments/${environmentId}/runs`, body, Run)
+  while (run.status !== 'running') {
+    if (isTerminal(run.status))
+      throw new Error(`the run to watch ${run.status}: ${run.failure?.message ?? 'no reason'}`)
+    await sleep(POLL_MS)
+    run = await api.get(`/runs/${run.id}`, Run)
+  }
+  const link = { mode: 'control', expires_in_seconds: WATCHED_SECONDS, max_viewers: 10 }
+  const { url } = await api.post(`/runs/${run.id}/live-links`, link, CreatedLiveLink)
+  console.log(
+    `Watch a run live, and drive its page, for the next ${WATCHED_SECONDS / 60} minutes:\n  ${url}\n`,
+  )
+}
+
+async function sampleRun({ api, environmentId }: Demo, sample: Sample): Promise<void> {
+  const body = sampleBody(sample, SAMPLE_SECONDS)
   let run = await api.post(`/environments/${environmentId}/runs`, body, Run)
   console.log(`Sample run ${run.id}`)
   const started = Date.now()
@@ -212,9 +239,9 @@ async function sampleRun({ api, environmentId }: Demo, image: string): Promise<v
   }
 }
 
-function printSummary(origin: string, demo: Demo, executor: string): void {
+function printSummary(origin: string, demo: Demo, executor: ChosenExecutor): void {
   console.log(`
-The sample run succeeded on the ${executor} executor.
+The sample run succeeded on the ${executor.name} executor${executor.sample.live ? ' and drove a page in Chromium' : ''}.
 
   API         ${origin}/api/v1   (reference: ${origin}/docs)
   Admin key   ${demo.adminKey}

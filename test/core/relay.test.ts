@@ -31,7 +31,7 @@ import { FromViewer, readAck } from '../../protocol/stream.ts'
 const NOW = 1_700_000_000_000
 
 function joint(more: Partial<Joint> = {}): Joint {
-  return { viewers: 1, publisher: true, framed: true, ...more }
+  return { viewers: 1, publisher: true, framed: true, blank: null, ...more }
 }
 
 function viewer(more: Partial<ViewerAttachment> = {}): ViewerAttachment {
@@ -169,6 +169,7 @@ describe('who may stay', () => {
       role: 'publisher',
       connected_at: NOW - 60_000,
       framed: true,
+      blank: null,
       width: null,
       height: null,
     }

@@ -4,7 +4,8 @@ import path from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import { HAS_ENGINE } from '../support/engine.ts'
 import { newFolder } from '../support/folders.ts'
-import { cleanEnvironment, type Program, programOf, ROOT } from '../support/process.ts'
+import { CHROMIUM } from '../support/live.ts'
+import { cleanEnvironment, cleanEnvironment, type Program, programOf, programOf, ROOT, ROOT } from '../support/process.ts'
 import { until } from '../support/until.ts'
 
 /** What a newcomer does: clone into an empty folder and type one command, with nothing but Node and npm there. */
@@ -30,8 +31,10 @@ describe.skipIf(!IS_CLONE)('a clean clone in an empty folder', () => {
     expect((await up.exited).code, up.output()).toBe(0)
     expect(up.output()).toContain('Installing dependencies with npm')
     expect(up.output()).toContain(
-      `The sample run succeeded on the ${HAS_ENGINE ? 'docker' : 'host'} executor.`,
+      `The sample run succeeded on the ${HAS_ENGINE ? 'docker' : 'host'} executor`,
     )
+    const hasBrowser = HAS_ENGINE ? process.env.CERTYN_AGENT_IMAGE !== undefined : CHROMIUM !== undefined
+    if (hasBrowser) expect(up.output()).toContain('and drove a page in Chromium')
     expect(up.output()).toMatch(/Admin key +cty_key_/)
   })
 })
