@@ -5,7 +5,7 @@ import { afterAll, describe, expect, test } from 'vitest'
 import { HAS_ENGINE } from '../support/engine.ts'
 import { newFolder } from '../support/folders.ts'
 import { CHROMIUM } from '../support/live.ts'
-import { cleanEnvironment, cleanEnvironment, type Program, programOf, programOf, ROOT, ROOT } from '../support/process.ts'
+import { cleanEnvironment, type Program, programOf, ROOT } from '../support/process.ts'
 import { until } from '../support/until.ts'
 
 /** What a newcomer does: clone into an empty folder and type one command, with nothing but Node and npm there. */
