@@ -4,10 +4,16 @@
  */
 export class AlarmClock {
   readonly #storage: Pick<DurableObjectStorage, 'getAlarm' | 'setAlarm'>
+  readonly #options: DurableObjectSetAlarmOptions
   #armedAt: number | null = null
 
-  constructor(storage: Pick<DurableObjectStorage, 'getAlarm' | 'setAlarm'>) {
+  /** @param options `allowUnconfirmed` for an object whose answers need not wait until the alarm is on disk */
+  constructor(
+    storage: Pick<DurableObjectStorage, 'getAlarm' | 'setAlarm'>,
+    options: DurableObjectSetAlarmOptions = {},
+  ) {
     this.#storage = storage
+    this.#options = options
   }
 
   async load(): Promise<number | null> {
@@ -19,7 +25,7 @@ export class AlarmClock {
   wakeBy(at: number | null): void {
     if (at === null || (this.#armedAt !== null && this.#armedAt <= at)) return
     this.#armedAt = at
-    void this.#storage.setAlarm(at)
+    void this.#storage.setAlarm(at, this.#options)
   }
 
   /** The handler runs, or the alarm was deleted: whatever was armed is spent. */

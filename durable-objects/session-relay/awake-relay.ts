@@ -18,9 +18,7 @@ import type { RelayRecord, RelayStore, Ticket } from './store.ts'
 
 /** How often a relay looks for what nobody may have told it. */
 export const LOOK_MS = {
-  /** Often enough that viewers learn of a silent publisher while it is away. */
-  joined: 2_000,
-  watched: 10_000,
+  used: 10_000,
   /** Of one that nobody uses only the session's end is of interest. */
   idle: 3_600_000,
 } as const
@@ -160,9 +158,8 @@ export class AwakeRelay {
 
   lookAgain(now: number): void {
     const { alarm, sockets } = this.#parts
-    const isJoined = sockets.publisher !== null && sockets.viewerCount > 0
-    const isUsed = !sockets.isEmpty
-    alarm.wakeBy(now + (isJoined ? LOOK_MS.joined : isUsed ? LOOK_MS.watched : LOOK_MS.idle))
+    alarm.wakeBy(now + (sockets.isEmpty ? LOOK_MS.idle : LOOK_MS.used))
+    if (sockets.viewerCount > 0) alarm.wakeBy(this.#publisher.silentAt)
     alarm.wakeBy(waitEndsAt(this.#course, this.#connectTimeoutMs()))
     for (const { state } of sockets.viewers()) alarm.wakeBy(state.until)
   }

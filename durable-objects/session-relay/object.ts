@@ -50,7 +50,8 @@ export class SessionRelay extends DurableObject<SessionRelayEnv> implements Sess
     if (!parsed.ok) throw new Error(`settings are not valid: ${parsed.problems.join('; ')}`)
     this.#parts = {
       store: new RelayStore(new DurableSql(ctx.storage.sql)),
-      alarm: new AlarmClock(ctx.storage),
+      // Frames do not wait for the disk: an alarm that is lost is armed again by the next message or the next wake.
+      alarm: new AlarmClock(ctx.storage, { allowUnconfirmed: true }),
       sockets: new RelaySockets(ctx),
       settings: parsed.settings,
       report: ({ pool_id, run_id, session_id }, report) =>
@@ -66,7 +67,7 @@ export class SessionRelay extends DurableObject<SessionRelayEnv> implements Sess
       if (record === null) return
       this.#open(record)
       // An alarm that was lost, or never armed before a crash, is made good here.
-      if ((await alarm.load()) === null) alarm.wakeBy(Date.now() + LOOK_MS.watched)
+      if ((await alarm.load()) === null) alarm.wakeBy(Date.now() + LOOK_MS.used)
     })
   }
 

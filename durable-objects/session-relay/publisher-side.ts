@@ -5,7 +5,7 @@ import {
   STREAM_CLOSE,
   type ToPublisher,
 } from '../../protocol/stream.ts'
-import { hasFallenSilent, isNobodyTaking } from './core/staying.ts'
+import { isNobodyTaking, silentAt } from './core/staying.ts'
 import type { LastFrame } from './frame-fan.ts'
 import type { Log } from './log.ts'
 import { fromPublisher } from './messages.ts'
@@ -87,10 +87,16 @@ export class PublisherSide {
     if (this.#sockets.publisher !== null) sendTo(this.#sockets.publisher.socket, message)
   }
 
+  /** See `silentAt`; null without a publisher. */
+  get silentAt(): number | null {
+    const { publisher } = this.#sockets
+    return publisher === null ? null : silentAt(publisher.state, this.#sockets.publisherPingedAt())
+  }
+
   dropIfSilent(now: number): void {
     const { publisher } = this.#sockets
-    if (publisher === null || !hasFallenSilent(publisher.state, this.#sockets.publisherPingedAt(), now))
-      return
+    const at = this.silentAt
+    if (publisher === null || at === null || now < at) return
     this.#log('warn', 'relay_publisher_silent', { silent_ms: PUBLISHER_PULSE.silenceMs })
     this.#sockets.close(publisher.socket, 1001, 'no ping came for some seconds')
   }

@@ -19,8 +19,8 @@ import {
   waitEndsAt,
 } from '../../durable-objects/session-relay/core/joint.ts'
 import {
-  hasFallenSilent,
   isNobodyTaking,
+  silentAt,
   whyFull,
   whyLeave,
 } from '../../durable-objects/session-relay/core/staying.ts'
@@ -173,9 +173,10 @@ describe('who may stay', () => {
       width: null,
       height: null,
     }
-    expect(hasFallenSilent(publisher, null, NOW)).toBe(false)
-    expect(hasFallenSilent(publisher, NOW - 6_999, NOW)).toBe(false)
-    expect(hasFallenSilent(publisher, NOW - 7_000, NOW)).toBe(true)
+    expect(silentAt(publisher, null)).toBeNull()
+    expect(silentAt(publisher, NOW)).toBe(NOW + 7_000)
+    // Of a socket before this one.
+    expect(silentAt(publisher, NOW - 70_000)).toBe(NOW - 53_000)
   })
 
   test.each([

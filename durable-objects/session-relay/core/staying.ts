@@ -53,13 +53,10 @@ export function isNobodyTaking(
 
 /**
  * A line that breaks without a word leaves its socket open here. A publisher that pings, as runners do, is gone when
- * its pings stay away; of one that never has nothing is known.
+ * its pings stay away.
  * @param pingedAt epoch milliseconds of the last ping, null before the first
+ * @returns when it is gone, should nothing more come; null for one of which nothing is known
  */
-export function hasFallenSilent(
-  { connected_at }: PublisherAttachment,
-  pingedAt: number | null,
-  now: number,
-): boolean {
-  return pingedAt !== null && Math.max(pingedAt, connected_at) + PUBLISHER_PULSE.silenceMs <= now
+export function silentAt({ connected_at }: PublisherAttachment, pingedAt: number | null): number | null {
+  return pingedAt === null ? null : Math.max(pingedAt, connected_at) + PUBLISHER_PULSE.silenceMs
 }
