@@ -30,6 +30,8 @@ export interface JournalEntry {
   readonly ending: Ending | null
   readonly exit: Exit | null
   readonly started_at: string | null
+  /** The same on the monotonic clock; null while it has not run, and when that clock has begun anew since. */
+  readonly startedAtMs: number | null
   readonly finished_at: string | null
 }
 

@@ -130,10 +130,13 @@ function seeRunning(session: Session, facts: RunningFacts, nowMs: number): void 
     session.phase = { ...session.phase, container: 'alive' }
     return
   }
-  // Later sights compute the start anew from the wall clock, whose steps must neither lengthen nor shorten a run.
+  // Later sights, and other processes, compute the start anew from the wall clock, whose steps must neither lengthen
+  // nor shorten a run.
   if (session.phase.at === 'running') return
-  session.startedAt = facts.started_at
-  session.phase = { at: 'running', startedAtMs: facts.startedAtMs }
+  const startedAtMs = session.entry?.startedAtMs ?? facts.startedAtMs
+  session.startedAt ??= facts.started_at
+  session.phase = { at: 'running', startedAtMs }
+  if (session.entry !== null && session.entry.startedAtMs === null) rewrite(session, { startedAtMs })
 }
 
 function seeExited(session: Session, facts: ExitFacts, nowMs: number): void {

@@ -86,6 +86,7 @@ export function offeredSession(offer: Offer, sentAtMs: number, installationId: s
     ending: null,
     exit: null,
     started_at: null,
+    startedAtMs: null,
     finished_at: null,
   }
   return { ...blank(offer.session_id), entry, deadlineMs, mayStart: true }

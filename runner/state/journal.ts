@@ -22,6 +22,8 @@ const Entry = z.object({
   ending: z.object({ reason: z.enum(END_REASONS), message: z.string() }).nullable(),
   exit: Exit.nullable(),
   started_at: z.string().nullable(),
+  // An earlier release did not write it.
+  startedAtMs: z.number().nullable().default(null),
   finished_at: z.string().nullable(),
 })
 
@@ -62,7 +64,7 @@ export class Journal {
       }
       const { kernel, ...entry } = file
       const sameClock = kernel !== '' && kernel === this.#kernel
-      entries.push({ ...entry, offer: sameClock ? entry.offer : null })
+      entries.push(sameClock ? entry : { ...entry, offer: null, startedAtMs: null })
     }
     return { entries, unusable }
   }

@@ -527,6 +527,7 @@ describe('after a restart', () => {
   test('the lease of the earlier process still ends when it would have', () => {
     ledger = fresh({ restored: [anEntry('a', { step: 'created' })], lastSync })
     list(running('a'))
+    writeJournal()
     now = 45_499
     expect(undone('a')).toEqual([])
     now = 45_500
@@ -583,6 +584,7 @@ describe('what a former registration left', () => {
   test('is not reported, and ends with its lease while this one does not hold', () => {
     ledger = fresh({ restored: [anEntry('a', was)], lastSync })
     list(former('a'))
+    writeJournal()
     expect(ledger.draft(now)).toMatchObject({ inventory: 'complete', leases: [] })
     expect(undone('a')).toEqual([])
     expect(ledger.nextDueAt()).toBe(45_500)
@@ -782,6 +784,28 @@ describe('what is reported', () => {
     expect(leases.length).toBeGreaterThan(100)
     expect(JSON.stringify(leases).length).toBeLessThan(BODY_LIMIT_BYTES)
   })
+
+  test.each([
+    ['back', -7_200_000],
+    ['ahead', 7_200_000],
+  ])(
+    'nor does one set %s between two daemons: the start is journaled on the clock that both share',
+    (_, stepMs) => {
+      const startedMs = now
+      acceptAndRun('a')
+      const left = ledger.session(sessionId('a'))?.durable
+      const restored = left === null || left === undefined ? [] : [left]
+      now += 60_000
+      ledger = fresh({ restored, lastSync: { sentAtMs: now, leaseTtlMs: 45_000 } })
+      const started_at = '2026-11-24T00:00:01Z'
+      list({ ...running('a'), state: 'running', startedAtMs: startedMs + stepMs, started_at })
+      expect(lease('a')).toMatchObject({ state: 'running', started_at: STARTED })
+      expect(undone('a')).toEqual([])
+      const timeoutAtMs = startedMs + aJob().timeout_seconds * 1000
+      for (; now < timeoutAtMs; now += 30_000) reply({ leases: [aVerdict('a', 'keep')] })
+      expect(ledger.nextDueAt()).toBe(timeoutAtMs)
+    },
+  )
 
   test('an exit’s message is cut, whole characters only', () => {
     acceptAndRun('a')

@@ -85,6 +85,7 @@ export function anEntry(letter: string, change: Partial<JournalEntry> = {}): Jou
     ending: null,
     exit: null,
     started_at: null,
+    startedAtMs: null,
     finished_at: null,
     ...change,
   }
