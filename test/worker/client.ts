@@ -43,6 +43,19 @@ export async function call(method: string, path: string, ask: Ask = {}): Promise
 }
 
 export async function fetchRaw(method: string, path: string, ask: Ask): Promise<Response> {
+  const context = createExecutionContext()
+  const response = await send(method, path, ask, context)
+  await waitOnExecutionContext(context)
+  return response
+}
+
+/** As soon as there is an answer, whatever still goes on in the background of the context. */
+export async function send(
+  method: string,
+  path: string,
+  ask: Ask,
+  context: ExecutionContext,
+): Promise<Response> {
   const headers = new Headers({ 'cf-connecting-ip': '192.0.2.7', ...ask.headers })
   if (ask.key !== undefined) headers.set('authorization', `Bearer ${ask.key}`)
   if (ask.body !== undefined && !headers.has('content-type')) headers.set('content-type', 'application/json')
@@ -51,11 +64,8 @@ export async function fetchRaw(method: string, path: string, ask: Ask): Promise<
     unknown,
     IncomingRequestCfProperties
   >
-  const context = createExecutionContext()
   const bindings = ask.env === undefined ? BINDINGS : { ...BINDINGS, ...ask.env }
-  const response = await worker.fetch(request, bindings, context)
-  await waitOnExecutionContext(context)
-  return response
+  return await worker.fetch(request, bindings, context)
 }
 
 /** @throws unless the answer is a refusal in the one form there is, and declared as such */

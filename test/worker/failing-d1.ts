@@ -85,3 +85,19 @@ export function failingOnce(database: D1Database, table: string, stores: boolean
     },
   })
 }
+
+/** D1 whose batches wait. */
+export function slowBatches(database: D1Database, awake: Promise<void>): D1Database {
+  return new Proxy(database, {
+    get(target, name) {
+      if (name === 'batch') {
+        return async (statements: D1PreparedStatement[]) => {
+          await awake
+          return await target.batch(statements)
+        }
+      }
+      const member = Reflect.get(target, name)
+      return typeof member === 'function' ? member.bind(target) : member
+    },
+  })
+}

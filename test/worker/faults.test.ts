@@ -1,6 +1,7 @@
+import { createExecutionContext, waitOnExecutionContext } from 'cloudflare:test'
 import { describe, expect, it } from 'vitest'
-import { type Answer, type Ask, BINDINGS, call, outcome } from './client.ts'
-import { failingD1, failingOnce, randomFrom } from './failing-d1.ts'
+import { type Answer, type Ask, BINDINGS, call, outcome, send } from './client.ts'
+import { failingD1, failingOnce, randomFrom, slowBatches } from './failing-d1.ts'
 import {
   makeEnvironment,
   makePool,
@@ -107,6 +108,19 @@ describe('a run', () => {
     const stranger = await makeTenant()
     const foreign = await call('GET', `/api/v1/runs/${id}`, { key: stranger.keys.viewer })
     expect(outcome(foreign)).toBe('not_found')
+  })
+
+  it('is acknowledged while D1 keeps the copy waiting', async () => {
+    const tenant = await makeTenant()
+    const path = `/api/v1/environments/${await makeEnvironment(tenant, await makePool(tenant))}/runs`
+    const { promise: awake, resolve: wake } = Promise.withResolvers<void>()
+    const context = createExecutionContext()
+    const env = { DB: slowBatches(BINDINGS.DB, awake) }
+    const response = await send('POST', path, { key: tenant.keys.member, env }, context)
+    expect(response.status).toBe(201)
+    wake()
+    await waitOnExecutionContext(context)
+    await response.text()
   })
 
   it('that no object took is neither listed nor found', async () => {

@@ -199,6 +199,24 @@ describe('a registration token', () => {
     expect(outcome(await register({ token: secret, poolId }))).toBe(201)
   })
 
+  it.each([
+    ['revoked', revoke],
+    ['expired', expire],
+  ])('that is %s after it was looked at lets nobody in and counts no use', async (_, kill) => {
+    const { id, secret } = await makeToken(tenant, poolId)
+    let looks = 0
+    const slow = {
+      previewRegistration: async (who: Parameters<PoolStub['previewRegistration']>[0]) => {
+        if (looks++ === 0) await kill(id)
+        return await realPool().previewRegistration(who)
+      },
+    }
+    const env = { RUNNER_POOL: { getByName: () => stub(slow) } }
+    expect((await register({ token: secret, poolId }, env)).status).toBe(401)
+    expect(await usesOf(id)).toBe(0)
+    expect(await runnersIn(poolId)).toBe(0)
+  })
+
   it('lets no removed process back in on the use it has spent', async () => {
     const { secret } = await makeToken(tenant, poolId, { max_uses: 1 })
     const bootId = crypto.randomUUID()

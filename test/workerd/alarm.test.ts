@@ -100,6 +100,16 @@ describe('the alarm', () => {
       },
     ],
     [
+      'a waiting run of which D1 knows all',
+      'failed',
+      async (pool: TestPool) => {
+        const { id } = await pool.enqueue({ queue_timeout_seconds: 60 })
+        await pool.nextAlarm()
+        pass(60_000)
+        return id
+      },
+    ],
+    [
       'an event',
       'cancelled',
       async (pool: TestPool) => {

@@ -193,6 +193,15 @@ describe('a clock that was set back while the object slept', () => {
   })
 })
 
+test('a call that its storage refuses changes nothing, in memory no more than on disk', async () => {
+  const pool = await TestPool.create()
+  await pool.rows(`CREATE TRIGGER full BEFORE UPDATE ON pool BEGIN SELECT RAISE(ABORT, 'full'); END`)
+  expect(await pool.thrownBy(object => object.setState('draining', 'by nobody'))).toContain('full')
+  expect(value(await pool.rpc.summary())).toMatchObject({ state: 'active', note: null })
+  await pool.rows('DROP TRIGGER full')
+  expect(value(await pool.rpc.setState('draining', 'by somebody'))).toMatchObject({ note: 'by somebody' })
+})
+
 describe('a credential', () => {
   test('that is pending works, and the old one dies at its first use, whatever that is', async () => {
     const uses: Record<string, (runner: TestRunner) => Promise<unknown>> = {

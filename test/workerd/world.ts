@@ -11,6 +11,7 @@ import {
   type NewRun,
   type PoolIdentity,
   type Registration,
+  type RunnerPoolRpc,
 } from '../../durable-objects/runner-pool/rpc.ts'
 import type { Result } from '../../protocol/errors.ts'
 import type { Run } from '../../protocol/run.ts'
@@ -66,6 +67,16 @@ export class TestPool {
 
   inside<T>(look: (state: DurableObjectState) => T | Promise<T>): Promise<T> {
     return runInDurableObject(this.#stub, (_, state) => look(state))
+  }
+
+  /** Calls the object from inside, where what it throws can be caught. @returns what that said, or null */
+  async thrownBy(call: (object: RunnerPoolRpc) => Promise<unknown>): Promise<string | null> {
+    return await runInDurableObject<DurableObject & RunnerPoolRpc, string | null>(this.#stub, object =>
+      call(object).then(
+        () => null,
+        error => String(error),
+      ),
+    )
   }
 
   rows(query: string, ...bindings: (string | number)[]): Promise<Record<string, unknown>[]> {

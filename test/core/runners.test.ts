@@ -1,0 +1,112 @@
+import { beforeEach, describe, expect, test } from 'vitest'
+import {
+  findRunner,
+  rotateCredential,
+  setRunnerState,
+  toRunner,
+} from '../../durable-objects/runner-pool/core/runners.ts'
+import { sync } from '../../durable-objects/runner-pool/core/sync.ts'
+import type { SyncRequest } from '../../protocol/runner-api.ts'
+import { exited, RULES, running, TestPool, TestRunner } from './pool-fixture.ts'
+
+let pool: TestPool
+let runner: TestRunner
+beforeEach(() => {
+  pool = new TestPool()
+  runner = new TestRunner(pool, 'one')
+})
+
+function shown() {
+  return pool.decide(ctx => {
+    const record = findRunner(ctx, runner.id)
+    if (record === null) throw new Error('the runner is gone')
+    return toRunner(ctx, record)
+  })
+}
+
+describe('a registration', () => {
+  test('under the name of a drained runner leaves it drained, with the reason', () => {
+    pool.decide(ctx => setRunnerState(ctx, runner.id, 'draining', 'kernel update'))
+    pool.pass(60_000)
+    const next = new TestRunner(pool, 'one', { boot_id: 'another-boot', credential_hash: 'fresh' })
+    pool.enqueue('run_1')
+    expect(next.sync()).toMatchObject({
+      offers: [],
+      runner: { state: 'draining', note: 'kernel update' },
+    })
+    expect(shown()).toMatchObject({ status: 'draining', note: 'kernel update' })
+  })
+
+  test('of the same process with another token is no repetition of the first', () => {
+    expect(() => new TestRunner(pool, 'one', { token_id: 'tok_2', credential_hash: 'fresh' })).toThrow(
+      'runner_name_taken',
+    )
+    expect(runner.sync().stale).toBe(false)
+  })
+})
+
+describe('a runner without a doorbell is offline', () => {
+  test.each([
+    [60_000, 180_000],
+    [15_000, 45_000],
+    [1_000, 45_000],
+  ])('told to sync every %i ms, after %i ms', (syncIdleMs, offlineAfterMs) => {
+    pool.rules = { ...RULES, syncIdleMs }
+    expect(runner.sync().next_sync_in_ms).toBe(syncIdleMs)
+    pool.pass(offlineAfterMs - 1)
+    expect(shown().status).toBe('online')
+    pool.pass(1)
+    expect(shown().status).toBe('offline')
+  })
+})
+
+test('a sync that wrote nothing is still the last one: repeated, it is stale', () => {
+  runner.sync()
+  const request = runner.request()
+  const before = pool.store.runners.get(runner.id)
+  expect(runner.send(request).stale).toBe(false)
+  expect(pool.store.runners.get(runner.id), 'it wrote nothing').toEqual(before)
+  expect(runner.send(request).stale).toBe(true)
+})
+
+describe('the next credential is the only one after its first use', () => {
+  const say = (hash: string, request: SyncRequest) => pool.decide(ctx => sync(ctx, runner.id, hash, request))
+
+  test.each<[string, () => SyncRequest, unknown]>([
+    ['applied', () => runner.request(), { ok: true, value: { stale: false } }],
+    ['stale', () => runner.request([], { seq: 0 }), { ok: true, value: { stale: true } }],
+    [
+      'superseded',
+      () => runner.request([], { boot_id: 'clone-boot' }),
+      { ok: false, error: { code: 'boot_superseded' } },
+    ],
+  ])('in a sync that is %s', (_, request, answer) => {
+    runner.sync()
+    pool.decide(ctx => rotateCredential(ctx, runner.id, runner.hash, 'next'))
+    expect(say('next', request())).toMatchObject(answer as object)
+    expect(say(runner.hash, runner.request())).toMatchObject({ error: { code: 'unauthenticated' } })
+    expect(say('next', runner.request())).toMatchObject({ ok: true })
+  })
+})
+
+describe('a run that waits again shows nothing of its last attempt', () => {
+  const WAITING = { status: 'queued', session_id: null, runner_id: null, started_at: null }
+
+  test('after one that failed', () => {
+    pool.enqueue('run_1')
+    const session = runner.take()
+    runner.sync([{ ...running(session), image_digest: 'sha256:1' }])
+    expect(pool.run('run_1')).toMatchObject({ session_id: session, runner_id: runner.id })
+    expect(pool.run('run_1').started_at).not.toBeNull()
+    runner.sync([exited(session, 7, 'engine_error')], { draining: true })
+    expect(pool.run('run_1')).toMatchObject({ ...WAITING, image_digest: null, exit_code: null, attempt: 1 })
+  })
+
+  test('after an offer that lapsed', () => {
+    pool.enqueue('run_1')
+    expect(runner.sync().offers).toHaveLength(1)
+    pool.pass(RULES.offerTtlMs + RULES.leaseGraceMs)
+    pool.sweep()
+    expect(pool.run('run_1')).toMatchObject({ ...WAITING, attempt: 1 })
+  })
+})
