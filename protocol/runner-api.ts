@@ -149,6 +149,8 @@ export const SyncRequest = z.object({
   version: detail(Version),
   platform: detail(Platform),
   engine: detail(Engine),
+  /** Settings change with a restart, and a registration outlives many. */
+  labels: detail(Labels),
 })
 export type SyncRequest = z.infer<typeof SyncRequest>
 

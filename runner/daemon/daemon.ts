@@ -112,7 +112,8 @@ async function runInPool(parts: JoinParts, before: AbortSignal, signal: AbortSig
   const boot = await untilStored('the number of this start', () => state.nextBoot(log), parts, before)
   if (boot === null) return false
   const engine = setup.engine === null ? {} : { engine: setup.engine }
-  const about = { version: VERSION, platform: platformFacts(), ...engine }
+  const labels = { ...config.RUNNER_LABELS }
+  const about = { version: VERSION, platform: platformFacts(), labels, ...engine }
   let bootId = randomBytes(16).toString('hex')
   let stored = usableCredential(parts.credential.stored, config, setup, log)
   while (!before.aborted) {
@@ -164,14 +165,13 @@ async function leaveUnheard(
 
 function requestOf(
   parts: JoinParts,
-): Omit<RegisterRequest, 'registration_token' | 'boot' | 'boot_id' | 'version' | 'platform' | 'engine'> {
+): Pick<RegisterRequest, 'protocol' | 'pool_id' | 'name' | 'max_concurrency'> {
   const { config, setup } = parts
   return {
     protocol: RUNNER_PROTOCOL,
     pool_id: config.RUNNER_POOL_ID,
     name: setup.runnerName,
     max_concurrency: slotsOf(parts),
-    labels: { ...config.RUNNER_LABELS },
   }
 }
 

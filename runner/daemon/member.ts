@@ -21,7 +21,7 @@ import { SyncLoop } from './sync-loop.ts'
 interface ProcessFacts {
   readonly boot: number
   readonly bootId: string
-  readonly about: Pick<RegisterRequest, 'version' | 'platform' | 'engine'>
+  readonly about: Pick<RegisterRequest, 'version' | 'platform' | 'engine' | 'labels'>
 }
 
 interface MemberParts {

@@ -46,7 +46,7 @@ export interface SyncLoopParts {
   /** As the last sync of an earlier process had it; infinite when that is not known. */
   readonly leaseTtlMs: number
   readonly health: () => Promise<Health>
-  readonly about: Pick<SyncRequest, 'version' | 'platform' | 'engine'>
+  readonly about: Pick<SyncRequest, 'version' | 'platform' | 'engine' | 'labels'>
   /** The ledger was changed by a reply. */
   readonly onApplied: (reply: SyncResponse, draft: Draft) => void
   readonly onFailure: (reason: string) => void

@@ -69,6 +69,33 @@ test('a sync that wrote nothing is still the last one: repeated, it is stale', (
   expect(runner.send(request).stale).toBe(true)
 })
 
+describe('labels that a restarted runner brings', () => {
+  test('are its labels from that sync on: it is given the runs that wait for them, and no others', () => {
+    pool.enqueue('run_1', { labels: { zone: 'b' } })
+    expect(runner.sync().offers).toEqual([])
+    runner.restart()
+    expect(runner.sync([], { labels: { zone: 'b' } }).offers).toMatchObject([{ run_id: 'run_1' }])
+    expect(shown().labels).toEqual({ zone: 'b' })
+    pool.evict()
+    pool.enqueue('run_2', { labels: { zone: 'b' } })
+    expect(runner.sync([], { labels: { zone: 'c' } }).offers.map(offer => offer.run_id)).toEqual(['run_1'])
+    expect(shown().labels).toEqual({ zone: 'c' })
+  })
+
+  test('are news to whoever else could take the runs, and only when they are others than before', () => {
+    const changes = (labels?: SyncRequest['labels']) =>
+      pool.decide(ctx => {
+        sync(ctx, runner.id, runner.hash, runner.request([], labels === undefined ? {} : { labels }))
+        return ctx.effects.workWaits
+      })
+    expect(changes({ zone: 'b', disk: 'fast' })).toBe(true)
+    expect(changes({ disk: 'fast', zone: 'b' })).toBe(false)
+    expect(changes()).toBe(false)
+    expect(changes({ zone: 'b' })).toBe(true)
+    expect(shown().labels).toEqual({ zone: 'b' })
+  })
+})
+
 describe('the next credential is the only one after its first use', () => {
   const say = (hash: string, request: SyncRequest) => pool.decide(ctx => sync(ctx, runner.id, hash, request))
 

@@ -70,6 +70,7 @@ describe('what only a newer runner knows does not cost it its leases', () => {
     ['version', ''],
     ['platform', { os: 'plan9' }],
     ['engine', 'docker'],
+    ['labels', { 'zone=east': 'x' }],
   ])('the sync goes without a %s of %j', (field, value) => {
     expect(SyncRequest.parse({ ...sync, [field]: value })).toEqual(sync)
   })

@@ -73,6 +73,19 @@ describe('joining', () => {
     expect(plane.registrations.at(-1)?.boot_id).toBe(plane.registrations[0]?.boot_id)
   })
 
+  test('labels that were changed over a restart reach the pool without another registration', async () => {
+    const first = start({ RUNNER_LABELS: 'zone=east' })
+    await ready()
+    expect(plane.lastSync?.labels).toEqual({ zone: 'east' })
+    first.kill('SIGTERM')
+    expect(await first.ended()).toBe(0)
+    start({ RUNNER_LABELS: 'zone=west,disk=fast' })
+    await until('a sync with the new labels', () => plane.lastSync?.labels?.zone === 'west')
+    expect(plane.lastSync?.labels).toEqual({ zone: 'west', disk: 'fast' })
+    expect(plane.registrations).toHaveLength(1)
+    expect(plane.registrations[0]?.labels).toEqual({ zone: 'east' })
+  })
+
   test('the credential is private, stored whole, and used by the next daemon', async () => {
     const first = start()
     await ready()

@@ -1,4 +1,5 @@
 import type { SyncRequest } from '../../../protocol/runner-api.ts'
+import type { Labels } from '../../../protocol/text.ts'
 import type { PoolContext } from './context.ts'
 import { MISSING_NOT_COUNTED, type RunnerRecord } from './model.ts'
 
@@ -27,10 +28,19 @@ export function updateProfile(
   runner.version = request.version ?? runner.version
   runner.platform = request.platform ?? runner.platform
   runner.engine = request.engine ?? runner.engine
+  relabel(ctx, runner, request.labels ?? runner.labels)
   const changed = before !== JSON.stringify(runner)
   // Health is news at every sync and so never worth a row by itself; the memo carries it meanwhile.
   runner.health = request.health ?? memo?.health ?? runner.health
   return changed
+}
+
+/** With other labels the runner may take other runs, and some that waited for it must go elsewhere. */
+function relabel(ctx: PoolContext, runner: RunnerRecord, labels: Labels): void {
+  const isSame = Object.keys({ ...labels, ...runner.labels }).every(key => labels[key] === runner.labels[key])
+  if (isSame) return
+  runner.labels = labels
+  ctx.effects.workWaits = true
 }
 
 /**
