@@ -284,6 +284,15 @@ describe('being refused', () => {
   })
 })
 
+test.each([
+  ['1000000000', true],
+  ['0', false],
+])('with RUNNER_MIN_DISK_MB %s a sync says disk_low %s', async (RUNNER_MIN_DISK_MB, expected) => {
+  start({ RUNNER_MIN_DISK_MB })
+  await ready()
+  expect(plane.lastSync?.health?.disk_low).toBe(expected)
+})
+
 describe('the doorbell', () => {
   test('a ring is followed by a sync long before the interval', async () => {
     plane.reply = { next_sync_in_ms: 600_000, lease_ttl_ms: 5000 }

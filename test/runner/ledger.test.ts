@@ -11,6 +11,7 @@ import {
   aVerdict,
   commandId,
   INSTALLATION,
+  runId,
   sessionId,
 } from './support/factories.ts'
 
@@ -380,6 +381,18 @@ describe('orders to stop', () => {
     expect(ledger.draft(now).acks).toEqual([commandId('a')])
   })
 
+  test('a session that was reported as ended is not acknowledged while a container of it runs', () => {
+    const restored = [anEntry('a', { step: 'creating' })]
+    ledger = fresh({ restored, lastSync: { sentAtMs: 500, leaseTtlMs: 45_000 } })
+    list()
+    reply({ commands: [aStop('a')] })
+    expect(ledger.draft(now).acks).toEqual([commandId('a')])
+    list(running('a'))
+    expect(ledger.draft(now).acks).toEqual([])
+    see(exit('a', 137))
+    expect(ledger.draft(now).acks).toEqual([commandId('a')])
+  })
+
   test('a session stopped before its container was asked for never gets one', () => {
     list()
     reply({ offers: [anOffer('a')] })
@@ -416,6 +429,47 @@ describe('orders to stop', () => {
     reply({ commands: [aStop('a', { reason: 'timeout' })], leases: [aVerdict('a', 'keep')] })
     see(exit('a', 143))
     expect(lease('a')?.exit?.reason).toBe('timed_out')
+  })
+})
+
+describe('two attempts of one run', () => {
+  const again = { run_id: runId('a'), attempt: 2 }
+
+  test('the second is not begun while the first is being stopped', () => {
+    acceptAndRun('a')
+    reply({ commands: [aStop('a')], offers: [anOffer('b', again)], leases: [aVerdict('a', 'keep')] })
+    writeJournal()
+    expect(undone('b')).toEqual([])
+    see(exit('a', 143))
+    expect(undone('b')).toEqual(['prepare'])
+  })
+
+  test('nor while a container of the first, whose end was reported, turns out to run', () => {
+    const restored = [anEntry('a', { step: 'creating' })]
+    ledger = fresh({ restored, lastSync: { sentAtMs: 500, leaseTtlMs: 45_000 } })
+    list()
+    list(running('a'))
+    reply({ offers: [anOffer('b', again)] })
+    writeJournal()
+    expect(undone('b')).toEqual([])
+    see(exit('a', 137))
+    expect(undone('b')).toEqual(['prepare'])
+  })
+
+  test('nor while something runs that may be the first, until a keep says that it is wanted', () => {
+    list(running('c'))
+    reply({ offers: [anOffer('b', again)] })
+    writeJournal()
+    expect(undone('b')).toEqual([])
+    reply({ leases: [aVerdict('c', 'keep')] })
+    expect(undone('b')).toEqual(['prepare'])
+  })
+
+  test('another run’s session is not waited for', () => {
+    acceptAndRun('a')
+    reply({ commands: [aStop('a')], offers: [anOffer('b')], leases: [aVerdict('a', 'keep')] })
+    writeJournal()
+    expect(undone('b')).toEqual(['prepare'])
   })
 })
 

@@ -9,7 +9,7 @@ import { inventoryLoop } from '../../runner/daemon/inventory-loop.ts'
 import { Latch } from '../../runner/daemon/latch.ts'
 import { leavingLoop } from '../../runner/daemon/leaving.ts'
 import { SessionLedger } from '../../runner/daemon/ledger.ts'
-import type { Observation } from '../../runner/daemon/ledger-types.ts'
+import type { LastSync, Observation } from '../../runner/daemon/ledger-types.ts'
 import { SessionLoop, type SessionLoopParts } from '../../runner/daemon/session-loop.ts'
 import { STOP_LIMIT_MS, supervise } from '../../runner/daemon/supervisor.ts'
 import { SyncLoop, type SyncLoopParts } from '../../runner/daemon/sync-loop.ts'
@@ -52,15 +52,18 @@ type Answer = (request: SyncRequest, timeoutMs: number | undefined) => Promise<A
 function syncing(ledger: SessionLedger, answer: Answer, leaseTtlMs = Number.POSITIVE_INFINITY) {
   const log = aLog()
   const requests: SyncRequest[] = []
+  const stored: LastSync[] = []
+  const applied = vi.fn()
+  const membership = { identity: { poolId: 'p', runnerId: 'r', credential: 'c' } }
   const sync: Answer = (request, timeoutMs) => {
     requests.push(request)
     return answer(request, timeoutMs)
   }
   const parts = {
     api: { sync: (_who: unknown, body: SyncRequest, _signal: unknown, ms?: number) => sync(body, ms) },
-    membership: { identity: { poolId: 'p', runnerId: 'r', credential: 'c' } },
+    membership,
     ledger,
-    state: { storeLastSync: async () => undefined },
+    state: { storeLastSync: async (sync: LastSync) => void stored.push(sync) },
     clock,
     log,
     boot: 1,
@@ -68,14 +71,14 @@ function syncing(ledger: SessionLedger, answer: Answer, leaseTtlMs = Number.POSI
     leaseTtlMs,
     health: async () => ({}),
     about: {},
-    onApplied: () => undefined,
+    onApplied: applied,
     onFailure: () => undefined,
   } as unknown as SyncLoopParts
-  return { loop: new SyncLoop(parts), log, requests }
+  return { loop: new SyncLoop(parts), log, requests, stored, applied, membership }
 }
 
 function refusal(
-  code: 'not_found' | 'payload_too_large' | 'overloaded',
+  code: 'not_found' | 'payload_too_large' | 'overloaded' | 'unauthenticated',
   status: number,
   retryAfterMs = 0,
 ): { ok: false; failure: ApiFailure } {
@@ -225,6 +228,51 @@ test('a pool that is gone is said with what to do about it', async () => {
   })
 })
 
+test('every deadline counts from when the sync was sent, however long its reply takes', async () => {
+  const ledger = holdingOne()
+  const stop = new AbortController()
+  const sentAtMs = nowMs
+  const { loop, stored, applied } = syncing(ledger, async () => {
+    nowMs = sentAtMs + 7000
+    const leases = [aVerdict('a', 'keep')]
+    return { ok: true, value: aReply({ leases, lease_ttl_ms: 45_000, next_sync_in_ms: 60_000 }) }
+  })
+  const running = loop.run(stop.signal)
+  await until('a reply', () => applied.mock.calls.length === 1)
+  stop.abort()
+  await running
+  expect(ledger.session(sessionId('a'))?.deadlineMs).toBe(sentAtMs + 45_000)
+  expect(stored).toEqual([{ sentAtMs, leaseTtlMs: 45_000 }])
+})
+
+test('a stale reply counts for nothing: no deadline, nothing on disk, not as said', async () => {
+  const ledger = holdingOne()
+  ledger.leave()
+  const stop = new AbortController()
+  const { loop, requests, stored, applied } = syncing(ledger, async () => {
+    return { ok: true, value: aReply({ stale: true, leases: [aVerdict('a', 'keep')] }) }
+  })
+  const running = loop.run(stop.signal)
+  await until('another sync', () => requests.length >= 2)
+  stop.abort()
+  await running
+  expect(ledger.session(sessionId('a'))?.confirmed).toBe(false)
+  expect(stored).toEqual([])
+  expect(applied).not.toHaveBeenCalled()
+  expect([loop.appliedCount(), loop.hasSaidLeaving()]).toEqual([0, false])
+})
+
+test('a refusal of a credential that was replaced while the sync was on its way ends nothing', async () => {
+  const stop = new AbortController()
+  const host = syncing(aLedger(), async () => {
+    if (host.requests.length === 1)
+      host.membership.identity = { ...host.membership.identity, credential: 'd' }
+    return refusal('unauthenticated', 401)
+  })
+  expect(await host.loop.run(stop.signal)).toMatchObject({ code: 'unauthenticated' })
+  expect(host.requests).toHaveLength(2)
+})
+
 test('a stopped daemon does not wait for a loop that hangs', async () => {
   const stop = new AbortController()
   const began = performance.now()
@@ -285,6 +333,7 @@ interface Around {
   readonly removeSessionFolder?: () => Promise<void>
   readonly eraseEntry?: () => Promise<void>
   readonly collecting?: Partial<SessionLoopParts['collecting']>
+  readonly onDoubt?: () => void
 }
 
 function sessionLoop(ledger: SessionLedger, executor: object, around: Around = {}) {
@@ -297,7 +346,7 @@ function sessionLoop(ledger: SessionLedger, executor: object, around: Around = {
     clock,
     log: aLog(),
     onChange: () => undefined,
-    onDoubt: () => undefined,
+    onDoubt: around.onDoubt ?? (() => undefined),
   } as unknown as SessionLoopParts
   const sessions = new SessionLoop(parts)
   const stop = new AbortController()
@@ -358,6 +407,21 @@ test('a machine that was suspended past a deadline kills at once, whatever its t
   nowMs += 900_000
   await until('a SIGKILL', () => signalled.length > 0)
   expect(signalled).toEqual(['SIGKILL'])
+  await end()
+})
+
+test('a signal to what nobody waits for is followed by a listing, which has to show its end', async () => {
+  const restored = [anEntry('a', { step: 'creating' })]
+  const options = { installationId: INSTALLATION, slotsMax: 2, stopGraceMs: 60_000, lastSync: null }
+  const ledger = new SessionLedger({ ...options, restored })
+  ledger.observe({ type: 'listing', asOfMs: nowMs, found: [] }, nowMs)
+  ledger.observe({ type: 'running', session_id: A, startedAtMs: nowMs, started_at: '' }, nowMs)
+  let doubts = 0
+  const onDoubt = () => {
+    doubts += 1
+  }
+  const { end } = sessionLoop(ledger, { signal: async () => ({ type: 'signalled' }) }, { onDoubt })
+  await until('a listing', () => doubts > 0)
   await end()
 })
 

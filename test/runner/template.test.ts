@@ -91,6 +91,70 @@ test('whatever a job says, only what it may choose changes', () => {
     expect(fixedPartHash(hostileJob(seed)), `seed ${seed}`).toBe(fixed)
 })
 
+test('the whole template, as it is promised', () => {
+  const MIB = 1024 * 1024
+  const tmp = (how: string, sizeMb: number) => `rw,${how},nosuid,nodev,mode=1777,uid=1000,size=${sizeMb}m`
+  expect(containerOptions(inputFor(aJob({ env: { MINE: '1' } })))).toEqual({
+    name: 'certyn-s',
+    Image: 'sha256:1',
+    Cmd: ['true'],
+    Env: [
+      ...['HOME=/tmp', 'MINE=1', 'CERTYN_RUN_ID=run', 'CERTYN_SESSION_ID=s'],
+      'CERTYN_ARTIFACTS_DIR=/certyn/artifacts',
+    ],
+    User: '1000',
+    Labels: { 'certyn.installation_id': 'i', 'certyn.runner_id': 'r', 'certyn.session_id': 's' },
+    AttachStdin: false,
+    OpenStdin: false,
+    Tty: false,
+    Healthcheck: { Test: ['NONE'] },
+    ExposedPorts: {},
+    HostConfig: {
+      Privileged: false,
+      CapAdd: [],
+      CapDrop: ['ALL'],
+      SecurityOpt: ['no-new-privileges:true'],
+      ReadonlyRootfs: true,
+      Tmpfs: { '/tmp': tmp('exec', 1024), '/run': tmp('noexec', 64), '/home': tmp('exec', 256) },
+      PidsLimit: 512,
+      Memory: 2048 * MIB,
+      MemorySwap: 2048 * MIB,
+      OomKillDisable: false,
+      OomScoreAdj: 500,
+      NanoCpus: 1e9,
+      Ulimits: [
+        { Name: 'nofile', Soft: 16_384, Hard: 16_384 },
+        { Name: 'core', Soft: 0, Hard: 0 },
+      ],
+      IpcMode: 'private',
+      ShmSize: 512 * MIB,
+      PidMode: '',
+      UTSMode: '',
+      UsernsMode: '',
+      NetworkMode: 'certyn-jobs',
+      PortBindings: {},
+      PublishAllPorts: false,
+      Binds: [],
+      Mounts: [
+        {
+          Type: 'bind',
+          Source: '/srv/state/sessions/s',
+          Target: '/certyn',
+          ReadOnly: false,
+          BindOptions: { Propagation: 'rprivate' },
+        },
+      ],
+      VolumesFrom: [],
+      Devices: [],
+      DeviceRequests: [],
+      Init: true,
+      RestartPolicy: { Name: 'no' },
+      AutoRemove: false,
+      LogConfig: { Type: 'json-file', Config: { 'max-size': '64m', 'max-file': '5' } },
+    },
+  })
+})
+
 test('what an image declares as a volume is memory of a limited size, except the session’s own folder', () => {
   const input = inputFor(aJob({ resources: { memory_mb: 200 } }))
   const volumes = ['/data', '/var/lib/x/', 'relative', '/tmp', '/certyn', '/certyn/artifacts']
