@@ -200,6 +200,26 @@ describe('pages', () => {
     expect(await walk(`/api/v1/runs/${runId}/events`, 'type', 1)).toEqual(['queued', 'cancelled'])
   })
 
+  it('of runs stop at 4 MiB, however many were asked for, and go on from there', async () => {
+    const own = await makeTenant()
+    const environmentId = await makeEnvironment(own, await makePool(own))
+    const command = ['x'.repeat(60_000), '😀'.repeat(15_000), 'y'.repeat(60_000), 'z'.repeat(60_000)]
+    const made: string[] = []
+    for (let i = 0; i < 40; i++) made.push(await makeRun(own, environmentId, { command }))
+    const seen: string[] = []
+    for (let query = '?limit=200', pages = 0; ; pages++) {
+      const { text, body } = ok(await call('GET', `/api/v1/runs${query}`, { key: own.keys.viewer }))
+      expect(new TextEncoder().encode(text).length).toBeLessThan(4.1 * 1024 * 1024)
+      seen.push(...body.items.map((run: { id: string }) => run.id))
+      if (body.next_cursor === null) {
+        expect(pages).toBe(2)
+        break
+      }
+      query = `?limit=200&cursor=${body.next_cursor}`
+    }
+    expect(seen).toEqual(made.reverse())
+  })
+
   it('of pools hold at most 50, whatever more is asked for', async () => {
     const own = await makeTenant()
     for (let i = 0; i < 51; i++) await makePool(own)

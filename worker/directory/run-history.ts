@@ -12,6 +12,9 @@ import type { Directory } from './database.ts'
  */
 export const ANNOUNCED = 0
 
+/** A run is as large as the body that made it; of the largest, a page holds fifteen and not 200. */
+const PAGE_BYTES = 4 * 1024 * 1024
+
 export interface RunFilter {
   readonly environmentId?: string | undefined
   readonly poolId?: string | undefined
@@ -54,14 +57,15 @@ export async function findRun(directory: Directory, tenantId: string, runId: str
   return (await findRunPlace(directory, tenantId, runId))?.run ?? null
 }
 
+/** Newest first. @returns what fits a page, and whether there is more */
 export async function listRuns(
   directory: Directory,
   tenantId: string,
   filter: RunFilter,
   page: PageRequest,
-): Promise<Run[]> {
-  const rows = await directory
-    .select({ document: runs.document })
+): Promise<{ shown: Run[]; isMore: boolean }> {
+  const newest = directory
+    .select({ id: runs.id, document: runs.document })
     .from(runs)
     .where(
       and(
@@ -75,7 +79,16 @@ export async function listRuns(
     )
     .orderBy(desc(runs.id))
     .limit(page.limit + 1)
-  return rows.map(row => runOf(row.document))
+    .as('newest')
+  const size = sql`length(CAST(${newest.document} AS BLOB))`
+  const pageSize = sql`sum(${size}) OVER (ORDER BY ${newest.id} DESC)`
+  // What no longer fits is left out where it lies, and tells only that it is there.
+  const fitting = sql<string | null>`CASE WHEN ${pageSize} <= ${PAGE_BYTES} THEN ${newest.document} END`
+  const rows = await directory.select({ document: fitting }).from(newest).orderBy(desc(newest.id))
+  const shown = rows
+    .slice(0, page.limit)
+    .flatMap(({ document }) => (document === null ? [] : runOf(document)))
+  return { shown, isMore: rows.length > shown.length }
 }
 
 /** Oldest first. */

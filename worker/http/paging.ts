@@ -60,6 +60,12 @@ export function pageById<Item extends { readonly id: string }>(
   )
 }
 
+/** A page of all of these, for a list that knows by itself how many fit. */
+export function pageUpTo<Item extends { readonly id: string }>(items: Item[], isMore: boolean): Page<Item> {
+  const last = items.at(-1)
+  return { items, next_cursor: isMore && last !== undefined ? encodeCursor(last.id) : null }
+}
+
 function cursorOf(isKnown: (text: string) => boolean) {
   return z
     .string()

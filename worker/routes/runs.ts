@@ -7,7 +7,7 @@ import { atLeast } from '../auth/guards.ts'
 import { listRunEvents, listRuns } from '../directory/run-history.ts'
 import { noteChange } from '../edge.ts'
 import { parseWith } from '../http/input.ts'
-import { idPageQuery, pageById, pageOfRows, seqPageQuery } from '../http/paging.ts'
+import { idPageQuery, pageOfRows, pageUpTo, seqPageQuery } from '../http/paging.ts'
 import { done } from '../http/reply.ts'
 import { defineRoute } from '../http/route.ts'
 import { createRun } from '../runs/create-run.ts'
@@ -64,8 +64,8 @@ export const runRoutes = [
     async handle(call, { query }) {
       const filter = { environmentId: query.environment_id, poolId: query.pool_id, status: query.status }
       const page = { limit: query.limit, after: query.cursor ?? null }
-      const rows = await listRuns(call.directory, call.caller.tenant.id, filter, page)
-      return accepted(done(pageById(rows, query.limit)))
+      const { shown, isMore } = await listRuns(call.directory, call.caller.tenant.id, filter, page)
+      return accepted(done(pageUpTo(shown, isMore)))
     },
   }),
   defineRoute({
