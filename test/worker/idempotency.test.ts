@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import { BINDINGS, call, OPERATOR_KEY, outcome } from './client.ts'
+import { failingOnce } from './failing-d1.ts'
 import { makeEnvironment, makePool, makeTenant, ok, type TestTenant } from './world.ts'
 
 let tenant: TestTenant
@@ -91,6 +92,35 @@ describe('an idempotency key', () => {
     expect(outcome(await create('build-1'))).toBe(201)
     expect(outcome(await create('build-1'))).toBe(200)
     expect(await queued()).toBe(1)
+  })
+
+  describe('whose first call died, and whose pool was deleted since', () => {
+    beforeEach(async () => {
+      const dead = {
+        RUNNER_POOL: { getByName: () => ({ enqueue: () => Promise.reject(new Error('reset')) }) },
+      }
+      expect(outcome(await create('build-1', {}, dead))).toBe('overloaded')
+      const former = poolId
+      poolId = await makePool(tenant)
+      const moved = { key: tenant.keys.admin, body: { pool_id: poolId } }
+      ok(await call('PATCH', `/api/v1/environments/${environmentId}`, moved))
+      ok(await call('DELETE', `/api/v1/pools/${former}`, { key: tenant.keys.admin }))
+    })
+
+    it('makes one run in the pool that the environment has now, for all who retry', async () => {
+      const answers = await Promise.all([create('build-1'), create('build-1'), create('build-1')])
+      expect(answers.map(answer => ok(answer).status).sort()).toEqual([200, 200, 201])
+      const again = ok(await create('build-1')).body
+      expect(again.pool_id).toBe(poolId)
+      expect(new Set(answers.map(answer => answer.body.id))).toEqual(new Set([again.id]))
+      expect(await queued()).toBe(1)
+    })
+
+    it('makes a run that is found while its copy in D1 is missing', async () => {
+      const { id } = ok(await create('build-1', {}, { DB: failingOnce(BINDINGS.DB, 'runs', false) })).body
+      const read = await call('GET', `/api/v1/runs/${id}`, { key: tenant.keys.viewer })
+      expect(ok(read).body).toMatchObject({ id, pool_id: poolId, status: 'queued' })
+    })
   })
 
   it('finds its run again when the reply of the object was lost', async () => {

@@ -72,3 +72,29 @@ export async function claimKey(
   ])
   return rows[0] ?? claim
 }
+
+/**
+ * Points a claim at another pool, unless somebody else was faster.
+ * @returns the claim as it is now: of all who race, every one gets the same
+ */
+export async function moveClaim(
+  directory: Directory,
+  tenantId: string,
+  key: string,
+  claim: IdempotencyClaim,
+  poolId: string,
+): Promise<IdempotencyClaim> {
+  const mine = and(
+    eq(idempotencyKeys.tenantId, tenantId),
+    eq(idempotencyKeys.key, key),
+    eq(idempotencyKeys.runId, claim.runId),
+  )
+  const [, rows] = await directory.batch([
+    directory
+      .update(idempotencyKeys)
+      .set({ poolId })
+      .where(and(mine, eq(idempotencyKeys.poolId, claim.poolId))),
+    directory.select(CLAIM).from(idempotencyKeys).where(mine).limit(1),
+  ])
+  return rows[0] ?? claim
+}

@@ -32,6 +32,19 @@ export async function announceRun(
     .onConflictDoNothing()
 }
 
+/** For a run that is sent to another pool than it was announced for. */
+export async function announceElsewhere(
+  directory: Directory,
+  tenantId: string,
+  runId: string,
+  poolId: string,
+): Promise<void> {
+  await directory
+    .update(runs)
+    .set({ poolId })
+    .where(and(eq(runs.tenantId, tenantId), eq(runs.id, runId), eq(runs.version, ANNOUNCED)))
+}
+
 /** Which pool's object to ask for a run, and the run itself where D1 has it. */
 export async function findRunPlace(
   directory: Directory,

@@ -6,8 +6,8 @@ import { accepted, type Result, refused } from '../../protocol/errors.ts'
 import { type CreateRun, isTerminal, type Run } from '../../protocol/run.ts'
 import type { KeyHolder } from '../auth/callers.ts'
 import { findEnvironment } from '../directory/environments.ts'
-import { claimKey, findClaim, type IdempotencyClaim } from '../directory/idempotency-keys.ts'
-import { announceRun, findRun } from '../directory/run-history.ts'
+import { claimKey, findClaim, type IdempotencyClaim, moveClaim } from '../directory/idempotency-keys.ts'
+import { announceElsewhere, announceRun, findRun } from '../directory/run-history.ts'
 import { invalidField } from '../http/input.ts'
 import { created, done, type Reply } from '../http/reply.ts'
 import type { Call } from '../http/route.ts'
@@ -43,13 +43,18 @@ export async function createRun(call: Call<KeyHolder>, wanted: Wanted): Promise<
   const target = targetOf(call, environment, wanted.body)
   if (!target.ok) return target
 
-  const fresh = { bodyHash, runId: mintId('run'), poolId: target.value.poolId }
-  const claim =
-    wanted.idempotencyKey === null
-      ? fresh
-      : await claimKey(call.directory, tenantId, wanted.idempotencyKey, fresh, call.now)
+  const { poolId, run } = target.value
+  const fresh = { bodyHash, runId: mintId('run'), poolId }
+  if (wanted.idempotencyKey === null) return await enqueue(call, fresh, run)
+  const claim = await claimKey(call.directory, tenantId, wanted.idempotencyKey, fresh, call.now)
   if (claim.bodyHash !== bodyHash) return mismatch()
-  return await enqueue(call, claim, { ...target.value.run, run_id: claim.runId })
+  const made = await enqueue(call, claim, run)
+  const isGone = !made.ok && made.error.code === 'not_found'
+  if (!isGone || claim.poolId === poolId) return made
+  // The claimed pool was deleted, which it could not have been with the run in it: nobody has it yet.
+  const moved = await moveClaim(call.directory, tenantId, wanted.idempotencyKey, claim, poolId)
+  await announceElsewhere(call.directory, tenantId, moved.runId, moved.poolId)
+  return await enqueue(call, moved, run)
 }
 
 /** Answers from what the key's first call made, or null when that call never got as far as the object. */
@@ -105,15 +110,15 @@ function targetOf(
 
 async function enqueue(
   call: Call<KeyHolder>,
-  claim: IdempotencyClaim,
-  run: NewRun,
+  { runId, poolId }: IdempotencyClaim,
+  run: Omit<NewRun, 'run_id'>,
 ): Promise<Result<Reply<Run>>> {
   await announceRun(call.directory, call.caller.tenant.id, {
-    id: run.run_id,
-    poolId: claim.poolId,
+    id: runId,
+    poolId,
     environmentId: run.environment_id,
   })
-  const queued = await call.pool(claim.poolId).enqueue(run)
+  const queued = await call.pool(poolId).enqueue({ ...run, run_id: runId })
   if (!queued.ok) return queued
   if (!queued.value.created) return accepted(done(queued.value.run))
   await copyEarly(call, queued.value)
