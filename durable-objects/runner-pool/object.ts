@@ -234,12 +234,7 @@ export class RunnerPool extends DurableObject<RunnerPoolEnv> implements RunnerPo
   }
 
   async removeRunner(runnerId: string, force: boolean): Promise<Result<null>> {
-    return this.#command(ctx => {
-      const runner = runners.findRunner(ctx, runnerId)
-      if (runner === null) return refused('not_found', 'no such runner')
-      runners.remove(ctx, runner, force)
-      return accepted(null)
-    })
+    return this.#command(ctx => runners.removeRunner(ctx, runnerId, force))
   }
 
   async runnersOnlineByToken(): Promise<Result<Record<string, number>>> {

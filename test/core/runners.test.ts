@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest'
 import {
   findRunner,
+  removeRunner,
   rotateCredential,
   setRunnerState,
   toRunner,
@@ -42,6 +43,31 @@ describe('a registration', () => {
       'runner_name_taken',
     )
     expect(runner.sync().stale).toBe(false)
+  })
+})
+
+describe('a runner that was removed', () => {
+  const removeIt = (force: boolean) => pool.decide(ctx => removeRunner(ctx, runner.id, force))
+  const NOT_FOUND = { ok: false, error: { code: 'not_found' } }
+
+  test('can be removed by force as long as a run of it waits for its lease to end, and then no more', () => {
+    pool.enqueue('run_1')
+    runner.take()
+    expect(removeIt(false)).toMatchObject({ ok: true })
+    expect(pool.run('run_1').status).toBe('starting')
+    expect(removeIt(false)).toMatchObject(NOT_FOUND)
+    expect(removeIt(true)).toMatchObject({ ok: true })
+    expect(pool.run('run_1').status).toBe('queued')
+    expect(removeIt(true)).toMatchObject(NOT_FOUND)
+  })
+
+  test('is not there once its leases have ended, whether or not anybody has tidied up', () => {
+    pool.enqueue('run_1')
+    runner.take()
+    removeIt(false)
+    pool.pass(RULES.leaseTtlMs + RULES.leaseGraceMs)
+    expect(pool.run('run_1').status).toBe('queued')
+    expect(removeIt(true)).toMatchObject(NOT_FOUND)
   })
 })
 

@@ -74,6 +74,17 @@ export function remove(ctx: PoolContext, runner: RunnerRecord, force: boolean): 
   ctx.store.runners.delete(runner.id)
 }
 
+/** By an admin's order. One that is removed already can still be removed by force, while leases of it run on. */
+export function removeRunner(ctx: PoolContext, runnerId: string, force: boolean): Result<null> {
+  const runner = ctx.store.runners.get(runnerId)
+  const isHolding = () => ctx.store.leases.ofRunner(runnerId).length > 0
+  if (runner === null || (runner.removedAt !== null && !(force && isHolding()))) {
+    return refused('not_found', 'no such runner')
+  }
+  remove(ctx, runner, force)
+  return accepted(null)
+}
+
 export function findRunner(ctx: PoolContext, runnerId: string): RunnerRecord | null {
   const runner = ctx.store.runners.get(runnerId)
   return runner?.removedAt === null ? runner : null
