@@ -7,10 +7,10 @@ import {
   type RegisterRequest,
   RegisterResponse,
   type SyncRequest,
-  SyncResponse,
 } from '../../protocol/runner-api.ts'
 import type { Config } from '../config.ts'
 import { reasonOf } from '../log.ts'
+import { SyncReply } from './sync-reply.ts'
 
 const CONNECT_TIMEOUT_MS = 5_000
 /** A call that takes longer is better repeated: a sync is cheap, and a lease may be as short as 5 s. */
@@ -70,7 +70,7 @@ export class ApiClient {
 
   sync(who: RunnerIdentity, body: SyncRequest, signal?: AbortSignal, timeoutMs?: number) {
     const options = { body, bearer: who.credential, signal, ...(timeoutMs !== undefined && { timeoutMs }) }
-    return this.#call('POST', runnerPath(who, 'sync'), SyncResponse, options)
+    return this.#call('POST', runnerPath(who, 'sync'), SyncReply, options)
   }
 
   rotate(who: RunnerIdentity, signal: AbortSignal): Promise<ApiResult<{ credential: string }>> {

@@ -25,6 +25,7 @@ const STALE_PAUSE_MS = 100
 
 const TOO_LARGE =
   'it is repeated without the messages of ended sessions; a proxy in between must pass bodies of 256 KiB'
+const NEWER = 'the control plane is of a later release than this runner: start a runner of the same one'
 const POOL_GONE =
   'the pool was deleted, or CONTROL_PLANE_URL is another control plane: stop this runner, or set RUNNER_POOL_ID and REGISTRATION_TOKEN of another pool and start it again'
 
@@ -64,6 +65,8 @@ export class SyncLoop {
   #inFlight = false
   #applied = 0
   #saidLeaving = false
+  /** What the last reply held that was not understood. */
+  #ignored = ''
   /** The last body was refused as too large: the next one leaves out what can be left out. */
   #terse = false
 
@@ -126,6 +129,7 @@ export class SyncLoop {
     this.#terse = false
     const reply = result.value
     if (reply.stale) return { pauseMs: STALE_PAUSE_MS, floorMs: STALE_PAUSE_MS }
+    this.#sayIgnored(reply.ignored)
     this.#leaseTtlMs = reply.lease_ttl_ms
     ledger.applyReply(reply, sentAtMs, clock.now())
     this.#said = new Set(statements(draft))
@@ -184,6 +188,15 @@ export class SyncLoop {
     }
     onFailure(`sync failed: ${error}`)
     return { pauseMs, floorMs: Math.max(retryAfterMs, Math.min(FAILURE_FLOOR_MS, pauseMs)) }
+  }
+
+  /** Once, although every reply may repeat it. */
+  #sayIgnored(ignored: readonly string[]): void {
+    const said = ignored.join('; ')
+    if (said !== '' && said !== this.#ignored) {
+      this.#parts.log.warn({ ignored, remedy: NEWER }, 'a part of the reply is not understood and left out')
+    }
+    this.#ignored = said
   }
 
   /** Losing it would only make a restarted daemon more careful, so a full disk does not stop the loop. */

@@ -4,7 +4,8 @@ import { SyncResponse } from '../../protocol/runner-api.ts'
 import { BACKOFF_BASE_MS, BACKOFF_CAP_MS, backoffMs, floorMs } from '../../runner/api/backoff.ts'
 import { classify, explain } from '../../runner/api/classify.ts'
 import { ApiClient, type ApiFailure, address, interpret } from '../../runner/api/client.ts'
-import { aReply } from './support/factories.ts'
+import { SyncReply } from '../../runner/api/sync-reply.ts'
+import { anOffer, aReply, aStop, aVerdict, sessionId } from './support/factories.ts'
 
 test('backoff grows to its cap, takes anything below it, and never goes under Retry-After', () => {
   const most = () => 1
@@ -59,6 +60,29 @@ test.each([
 test('fields of a newer control plane are no error', () => {
   const text = JSON.stringify({ ...aReply(), novelty: { deep: true } })
   expect(interpret(200, {}, text, SyncResponse).ok).toBe(true)
+})
+
+test('what this release does not understand is left out of a sync’s reply by itself', () => {
+  const [kept, odd] = [anOffer('a'), { ...anOffer('b'), job: { image: 1 } }]
+  const reply = {
+    ...aReply({ leases: [aVerdict('a', 'keep')] }),
+    offers: [odd, kept],
+    commands: [{ ...aStop('a'), type: 'paint_it_blue' }, aStop('b')],
+  }
+  const leases = [{ session_id: sessionId('c'), verdict: 'move' }, ...reply.leases]
+  expect(interpret(200, {}, JSON.stringify({ ...reply, leases }), SyncReply)).toEqual({
+    ok: true,
+    value: {
+      ...reply,
+      offers: [kept],
+      commands: [aStop('b')],
+      ignored: [
+        expect.stringMatching(/^offers\.0\.job\./),
+        expect.stringMatching(/^commands\.0\.type: /),
+        expect.stringMatching(/^leases\.0\.verdict: /),
+      ],
+    },
+  })
 })
 
 test('Retry-After is a floor in seconds where this API asks for it, and nothing where a proxy does', () => {

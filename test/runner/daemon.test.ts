@@ -1,5 +1,6 @@
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { rootCertificates } from 'node:tls'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { aJob, anOffer, aStop, commandId, runId, sessionId } from './support/factories.ts'
 import { FakeControlPlane } from './support/fake-control-plane.ts'
@@ -185,6 +186,18 @@ describe('running', () => {
     await until('the next sync', () => plane.syncs.length > seen)
   })
 
+  test('a command that this release does not know costs no session its lease, and is said once', async () => {
+    plane.reply = { next_sync_in_ms: 200, lease_ttl_ms: 2000 }
+    const runner = start()
+    await ready()
+    plane.offer(anOffer('a', { job: shell('sleep 5; exit 6') }))
+    await running('a')
+    plane.command({ ...aStop('a'), type: 'paint_it_blue' as 'stop_session' })
+    expect(await exitOf('a')).toMatchObject({ code: 6, reason: 'exited' })
+    const lines = runner.log.filter(line => line.msg?.includes('not understood'))
+    expect(lines).toMatchObject([{ ignored: [expect.stringMatching(/^commands\.0\.type/)] }])
+  })
+
   test('a stop order ends a command that ignores SIGTERM, and is acknowledged after it', async () => {
     start()
     await ready()
@@ -205,7 +218,11 @@ describe('running', () => {
   })
 
   test('the job has its own variables and none of the runner’s', async () => {
-    start({ HTTPS_PROXY: '', SOME_SECRET: 'canary' })
+    const ca = join(directory, 'ca.pem')
+    writeFileSync(ca, rootCertificates[0] ?? '')
+    const RUNNER_JOB_HTTPS_PROXY = 'http://proxy.example:3128'
+    const network = { RUNNER_JOB_HTTPS_PROXY, RUNNER_JOB_NO_PROXY: '.local', RUNNER_JOB_CA_FILE: ca }
+    start({ HTTPS_PROXY: '', SOME_SECRET: 'canary', ...network })
     await ready()
     const seen = join(directory, 'seen')
     plane.offer(anOffer('a', { job: shell(`env > ${seen}`, { env: { MINE: 'yes' } }) }))
@@ -214,6 +231,10 @@ describe('running', () => {
     expect(env).toContain('MINE=yes')
     expect(env).toContain(`CERTYN_SESSION_ID=${sessionId('a')}`)
     expect(env).toContain(`CERTYN_RUN_ID=${runId('a')}`)
+    for (const name of ['HTTPS_PROXY', 'http_proxy'])
+      expect(env).toContain(`${name}=${RUNNER_JOB_HTTPS_PROXY}`)
+    expect(env).toContain('NO_PROXY=.local')
+    expect(env).toContain(`NODE_EXTRA_CA_CERTS=${ca}`)
     expect(env).not.toMatch(/canary|REGISTRATION_TOKEN/)
   })
 })

@@ -55,9 +55,10 @@ function syncing(ledger: SessionLedger, answer: Answer, leaseTtlMs = Number.POSI
   const stored: LastSync[] = []
   const applied = vi.fn()
   const membership = { identity: { poolId: 'p', runnerId: 'r', credential: 'c' } }
-  const sync: Answer = (request, timeoutMs) => {
+  const sync = async (request: SyncRequest, timeoutMs: number | undefined) => {
     requests.push(request)
-    return answer(request, timeoutMs)
+    const said = await answer(request, timeoutMs)
+    return said.ok ? { ...said, value: { ...said.value, ignored: [] } } : said
   }
   const parts = {
     api: { sync: (_who: unknown, body: SyncRequest, _signal: unknown, ms?: number) => sync(body, ms) },
@@ -193,6 +194,31 @@ test('a sync already on its way when the signal came does not count as the one t
   expect(heardLeaving).toBe(true)
   stop.abort()
   await running
+})
+
+test('a second signal stops the sessions also while the process only waits for what is in flight', async () => {
+  const ledger = holdingOne()
+  ledger.observe({ type: 'listing', asOfMs: nowMs, found: [] }, nowMs)
+  ledger.end(sessionId('a'), 'stopped', 'the test says so', nowMs)
+  let isBusy = true
+  const halting = new AbortController()
+  const leave = AbortSignal.abort()
+  const sessions = { wake: () => undefined, isBusy: () => isBusy } as unknown as SessionLoop
+  const sync = { ring: () => undefined, hasSaidLeaving: () => true }
+  const signals = { leave, halt: halting.signal }
+  const halt = vi.spyOn(ledger, 'halt')
+  const isHeard = () => false
+  const leaving = leavingLoop(
+    { ledger, sessions, sync, signals, stopGraceMs: 0, clock, isHeard },
+    new AbortController().signal,
+  )
+  // Nothing lives, so there is nothing to wait for but the call in flight.
+  await sleep(200)
+  expect(halt).not.toHaveBeenCalled()
+  halting.abort()
+  await until('the halt', () => halt.mock.calls.length === 1)
+  isBusy = false
+  await leaving
 })
 
 test('a sync that is too large says how large, and is not repeated as it was', async () => {
