@@ -39,7 +39,14 @@ export async function leavingLoop(parts: LeavingParts, signal: AbortSignal): Pro
     const listened = ledger.liveCount() === 0 || passed() > SECOND_SIGNAL_WINDOW_MS
     return said && listened
   })
-  if (signals.halt.aborted) await halt(parts, signal)
+  await settle(parts, AbortSignal.any([signal, signals.halt]))
+  if (!signals.halt.aborted) return
+  await halt(parts, signal)
+  await settle(parts, signal)
+}
+
+/** Lets what is in flight come to its end. */
+async function settle({ sessions }: LeavingParts, signal: AbortSignal): Promise<void> {
   const settling = stopwatch()
   await until(() => signal.aborted || !sessions.isBusy() || settling() > SETTLE_LIMIT_MS)
 }
