@@ -42,7 +42,12 @@ test.each(['spec', 'claim', 'process', 'exit'] as const)(
     const executor = new HostExecutor({
       state,
       policy: readPolicy(null),
-      config: { RUNNER_LOG_CAP_MB: 1 },
+      config: {
+        RUNNER_LOG_CAP_MB: 1,
+        RUNNER_JOB_HTTPS_PROXY: null,
+        RUNNER_JOB_NO_PROXY: null,
+        RUNNER_JOB_CA_FILE: null,
+      },
       runIdOf: () => runId('a'),
       clock: systemClock,
       ownCommand: ['none'],

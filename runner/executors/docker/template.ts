@@ -2,6 +2,7 @@ import { posix } from 'node:path'
 import type Docker from 'dockerode'
 import type { Job } from '../../../protocol/runner-api.ts'
 import type { Policy } from '../../policy.ts'
+import { networkVariables } from '../network-variables.ts'
 import type { HostFacts } from './engine.ts'
 import type { ImageFacts } from './images.ts'
 import { SECCOMP_LABEL, SECCOMP_USERNS, USERNS_PROFILE } from './seccomp.ts'
@@ -151,17 +152,12 @@ function hostConfig(input: TemplateInput): Docker.HostConfig {
 
 /** The job's own variables come first and ours last: a job cannot pretend to be another session. */
 function environmentOf({ job, identity, settings }: TemplateInput): string[] {
-  const proxy = settings.jobHttpsProxy
-  const ca = `${SESSION_MOUNT}/ca.pem`
   const env = new Map(
     Object.entries({
-      ...(proxy !== null && { HTTPS_PROXY: proxy, https_proxy: proxy, HTTP_PROXY: proxy, http_proxy: proxy }),
-      ...(settings.jobNoProxy !== null && { NO_PROXY: settings.jobNoProxy, no_proxy: settings.jobNoProxy }),
-      ...(settings.hasCa && {
-        SSL_CERT_FILE: ca,
-        NODE_EXTRA_CA_CERTS: ca,
-        REQUESTS_CA_BUNDLE: ca,
-        CURL_CA_BUNDLE: ca,
+      ...networkVariables({
+        httpsProxy: settings.jobHttpsProxy,
+        noProxy: settings.jobNoProxy,
+        caFile: settings.hasCa ? `${SESSION_MOUNT}/ca.pem` : null,
       }),
       HOME: '/tmp',
       ...job.env,

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { readdirSync, rmSync } from 'node:fs'
 import { mkdir, open, rm } from 'node:fs/promises'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { SessionId } from '../../../protocol/ids.ts'
 import type { Exit, Job } from '../../../protocol/runner-api.ts'
 import { type Clock, kernelBootId, sleep } from '../../clock.ts'
@@ -11,6 +11,7 @@ import { type Policy, refusalOf } from '../../policy.ts'
 import { createFileAtomic, readJsonFile, writeFileAtomic } from '../../state/files.ts'
 import type { StateDirectory } from '../../state/state-directory.ts'
 import type { Ended, Executor, Failed, NotRunning, Prepared, Running, Signalled } from '../executor.ts'
+import { networkVariables } from '../network-variables.ts'
 import { HostClaim, HostExit, HostProcess, HostSpec, hostFiles } from './host-files.ts'
 import { isAlive } from './process-identity.ts'
 
@@ -24,7 +25,10 @@ const OUTPUT_READ_BYTES = 256 * 1024
 export interface HostExecutorParts {
   readonly state: Pick<StateDirectory, 'createSessionFolder' | 'hostPath'>
   readonly policy: Policy
-  readonly config: Pick<Config, 'RUNNER_LOG_CAP_MB'>
+  readonly config: Pick<
+    Config,
+    'RUNNER_LOG_CAP_MB' | 'RUNNER_JOB_HTTPS_PROXY' | 'RUNNER_JOB_NO_PROXY' | 'RUNNER_JOB_CA_FILE'
+  >
   readonly runIdOf: (sessionId: string) => string
   readonly clock: Clock
   /** Arguments that start this program again; the shim is one of its own subcommands. */
@@ -76,8 +80,14 @@ export class HostExecutor implements Executor {
     const cwd = await this.#parts.state.createSessionFolder(sessionId)
     const directory = this.#directory(sessionId)
     await mkdir(directory, { recursive: true, mode: 0o700 })
+    const { config } = this.#parts
     const env = {
       PATH: process.env.PATH ?? '/usr/local/bin:/usr/bin:/bin',
+      ...networkVariables({
+        httpsProxy: config.RUNNER_JOB_HTTPS_PROXY,
+        noProxy: config.RUNNER_JOB_NO_PROXY,
+        caFile: config.RUNNER_JOB_CA_FILE && resolve(config.RUNNER_JOB_CA_FILE),
+      }),
       HOME: '/tmp',
       ...job.env,
       CERTYN_RUN_ID: this.#parts.runIdOf(sessionId),
@@ -85,7 +95,7 @@ export class HostExecutor implements Executor {
       CERTYN_ARTIFACTS_DIR: join(cwd, 'artifacts'),
       CERTYN_STREAM_SOCKET: join(cwd, 'stream.sock'),
     }
-    const log_cap_mb = this.#parts.config.RUNNER_LOG_CAP_MB
+    const log_cap_mb = config.RUNNER_LOG_CAP_MB
     const spec: HostSpec = { command: job.command ?? [], env, cwd, log_cap_mb }
     await writeFileAtomic(hostFiles(directory).spec, JSON.stringify(spec), true)
     return { type: 'created' }

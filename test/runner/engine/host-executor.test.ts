@@ -54,7 +54,12 @@ async function open(): Promise<void> {
   executor = new HostExecutor({
     state,
     policy: readPolicy(null),
-    config: { RUNNER_LOG_CAP_MB: CAP_MB },
+    config: {
+      RUNNER_LOG_CAP_MB: CAP_MB,
+      RUNNER_JOB_HTTPS_PROXY: null,
+      RUNNER_JOB_NO_PROXY: null,
+      RUNNER_JOB_CA_FILE: null,
+    },
     runIdOf: () => runId('a'),
     clock: systemClock,
     ownCommand: [process.execPath, MAIN],
