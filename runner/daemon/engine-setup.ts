@@ -10,7 +10,7 @@ import { DockerExecutor } from '../executors/docker/docker-executor.ts'
 import { type HostFacts, openEngine, readHostFacts } from '../executors/docker/engine.ts'
 import { Images } from '../executors/docker/images.ts'
 import { hostPathOf, ownContainerId } from '../executors/docker/own-container.ts'
-import { readRegistryAuth } from '../executors/docker/registry-auth.ts'
+import { renewedRegistryAuth } from '../executors/docker/registry-auth.ts'
 import type { Executor } from '../executors/executor.ts'
 import { HostExecutor } from '../executors/host/host-executor.ts'
 import { type Log, reasonOf } from '../log.ts'
@@ -62,7 +62,7 @@ export async function setUpExecutor(parts: SetupParts, signal: AbortSignal): Pro
     const installation = installationId(config.RUNNER_POOL_ID, runnerName, engineId)
     return { engineId, engine: null, runnerName, installationId: installation, build }
   }
-  const auth = readRegistryAuth(config.RUNNER_REGISTRY_AUTH_FILE)
+  const auth = renewedRegistryAuth(config.RUNNER_REGISTRY_AUTH_FILE, log)
   const docker = openEngine(config.DOCKER_HOST)
   const ask = async () => {
     const host = await readHostFacts(docker, signal)

@@ -1,12 +1,16 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type Docker from 'dockerode'
-import { afterAll, describe, expect, test } from 'vitest'
+import { afterAll, describe, expect, test, vi } from 'vitest'
 import { classifyExit, classifyFailure } from '../../runner/executors/docker/classify-failure.ts'
 import { sessionOf } from '../../runner/executors/docker/containers.ts'
 import { withTag } from '../../runner/executors/docker/images.ts'
 import { translate } from '../../runner/executors/docker/own-container.ts'
-import { readRegistryAuth, registryOfImage } from '../../runner/executors/docker/registry-auth.ts'
+import {
+  readRegistryAuth,
+  registryOfImage,
+  renewedRegistryAuth,
+} from '../../runner/executors/docker/registry-auth.ts'
 import { LABELS, userOf } from '../../runner/executors/docker/template.ts'
 import { deviations } from '../../runner/executors/docker/verify.ts'
 import { sessionId } from './support/factories.ts'
@@ -154,6 +158,32 @@ describe('registry credentials', () => {
     expect(find('team/agent')).toMatchObject({ username: 'robot', password: 'pa:ss' })
     expect(find('r.example/agent')).toMatchObject({ identitytoken: 't' })
     expect(find('other.example/agent')).toBeUndefined()
+  })
+
+  test('are read anew for each pull, and stay as they were while the file is of no use', () => {
+    const file = join(directory, 'renewed.json')
+    const write = (identitytoken: string) =>
+      writeFileSync(file, JSON.stringify({ auths: { 'r.example': { identitytoken } } }))
+    write('one')
+    const warn = vi.fn()
+    const find = renewedRegistryAuth(file, { warn })
+    const token = () => find('r.example/agent')?.identitytoken
+    expect(token()).toBe('one')
+    write('two')
+    expect(token()).toBe('two')
+    writeFileSync(file, '{"auths"')
+    expect(token()).toBe('two')
+    expect(warn.mock.calls).toMatchObject([
+      [{ error: expect.stringMatching(/^RUNNER_REGISTRY_AUTH_FILE: /) }, expect.any(String)],
+    ])
+    write('three')
+    expect(token()).toBe('three')
+  })
+
+  test('that cannot be read are refused with the cause', () => {
+    expect(() => readRegistryAuth('/no/such/file')).toThrow(
+      /^RUNNER_REGISTRY_AUTH_FILE: .*cannot be read: ENOENT/,
+    )
   })
 
   test.each([

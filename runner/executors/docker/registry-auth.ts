@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { z } from 'zod'
 import { parseJson } from '../../../protocol/json.ts'
+import { type Log, reasonOf } from '../../log.ts'
 import { SettingsError } from '../../settings-error.ts'
 
 /** Registry credentials in the form of Docker's config.json. */
@@ -40,7 +41,7 @@ export function readRegistryAuth(file: string | null): RegistryAuth {
   try {
     text = readFileSync(file, 'utf8')
   } catch (error) {
-    throw new SettingsError(`${where} cannot be read`, { cause: error })
+    throw new SettingsError(`${where} cannot be read: ${reasonOf(error)}`)
   }
   const json = parseJson(text)
   const parsed = AuthFile.safeParse(json.ok ? json.value : undefined)
@@ -55,6 +56,26 @@ export function readRegistryAuth(file: string | null): RegistryAuth {
     byRegistry.set(registryOfKey(key), credentialOf(key, auth, where))
   }
   return image => byRegistry.get(registryOfImage(image))
+}
+
+/**
+ * Read anew for each pull: the logins of some registries last for hours, and whoever renews them writes this file.
+ * What is of no use then, perhaps half written, leaves the logins as they were.
+ * @throws SettingsError at the start
+ */
+export function renewedRegistryAuth(file: string | null, log: Pick<Log, 'warn'>): RegistryAuth {
+  let known = readRegistryAuth(file)
+  return image => {
+    try {
+      known = readRegistryAuth(file)
+    } catch (error) {
+      log.warn(
+        { error: reasonOf(error) },
+        'the registry logins are those that were read before: mend the file',
+      )
+    }
+    return known(image)
+  }
 }
 
 /** The part before the first slash names a registry only if it could not be a Docker Hub user. */
