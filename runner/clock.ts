@@ -29,6 +29,12 @@ export async function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   await delay(Math.max(0, ms), undefined, signal === undefined ? {} : { signal }).catch(() => undefined)
 }
 
+/** @returns the milliseconds since it was made */
+export function stopwatch(): () => number {
+  const began = performance.now()
+  return () => performance.now() - began
+}
+
 /** Spreads an interval over ±20 %, so that a fleet started together does not call together. */
 export function jittered(ms: number, random: () => number = Math.random): number {
   return ms * (0.8 + 0.4 * random())

@@ -1,4 +1,4 @@
-import { type Clock, sleep } from '../clock.ts'
+import { type Clock, sleep, stopwatch } from '../clock.ts'
 import type { SessionLedger } from './ledger.ts'
 import type { SessionLoop } from './session-loop.ts'
 import type { StopSignals } from './shutdown.ts'
@@ -62,11 +62,6 @@ async function halt(
   await until(() => signal.aborted || ledger.liveCount() === 0 || stopping() > stopGraceMs + HALT_MARGIN_MS)
   const reporting = stopwatch()
   await until(() => signal.aborted || !isHeard() || ledger.isEmpty() || reporting() > LEAVING_SYNC_LIMIT_MS)
-}
-
-function stopwatch(): () => number {
-  const began = performance.now()
-  return () => performance.now() - began
 }
 
 async function aborted(signal: AbortSignal): Promise<void> {

@@ -4,7 +4,7 @@ import type { RegisterRequest } from '../../protocol/runner-api.ts'
 import { backoffMs } from '../api/backoff.ts'
 import { explain } from '../api/classify.ts'
 import type { ApiClient, ApiFailure } from '../api/client.ts'
-import { jittered, sleep } from '../clock.ts'
+import { jittered, sleep, stopwatch } from '../clock.ts'
 import { type Config, readRegistrationToken } from '../config.ts'
 import { type Log, reasonOf } from '../log.ts'
 import { SettingsError } from '../settings-error.ts'
@@ -18,6 +18,7 @@ const NAME_TAKEN_CAP_MS = 30_000
 const OPERATOR_RETRY_MS = 300_000
 /** Looking at a file costs nothing. */
 const TOKEN_FILE_CAP_MS = 10_000
+const TOKEN_FILE_LOOK_MS = 2_000
 
 /** What to do about a refusal that does not pass by itself. */
 const REMEDIES: Partial<Record<ErrorCode, string>> = {
@@ -68,7 +69,7 @@ export async function register(
       return stored
     }
     health.set('control_plane', `registration failed: ${explain(result.failure)}`)
-    await sleep(complain(parts, result.failure, failures), signal)
+    await untilOtherToken(config, token, complain(parts, result.failure, failures), signal)
   }
   return null
 }
@@ -95,6 +96,28 @@ async function readableToken(
   health.set('control_plane', trouble)
   await sleep(backoffMs(failures, 500, Math.random, TOKEN_FILE_CAP_MS), signal)
   return null
+}
+
+/** Resolves after `ms`, or when the file holds another token than the one that was refused. */
+async function untilOtherToken(
+  config: Config,
+  refused: string,
+  ms: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const waited = stopwatch()
+  const isOther = () => {
+    try {
+      const token = readRegistrationToken(config)
+      return token !== '' && token !== refused
+    } catch {
+      // The next attempt says why there is none.
+      return false
+    }
+  }
+  while (!signal.aborted && waited() < ms && !isOther()) {
+    await sleep(Math.min(TOKEN_FILE_LOOK_MS, ms - waited()), signal)
+  }
 }
 
 export function tokenHash(token: string | null): string | null {

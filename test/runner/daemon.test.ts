@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { rootCertificates } from 'node:tls'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import { aJob, anOffer, aStop, commandId, runId, sessionId } from './support/factories.ts'
 import { FakeControlPlane } from './support/fake-control-plane.ts'
 import {
@@ -110,6 +110,16 @@ describe('joining', () => {
       remedy: expect.stringMatching(/new registration token/),
     })
     expect(runner.hasEnded()).toBe(false)
+  })
+
+  test('another token in the file is used at once, however long the refused one was to be left alone', async () => {
+    const file = join(directory, '..', `${basename(directory)}.token`)
+    onTestFinished(() => removeDirectory(file))
+    writeFileSync(file, `${plane.token}x`)
+    const runner = start({ REGISTRATION_TOKEN: '', REGISTRATION_TOKEN_FILE: file })
+    await until('the refusal', () => runner.logged('registration failed'))
+    writeFileSync(file, plane.token)
+    await ready()
   })
 
   test('an unreachable control plane is said with what to check, and found when it is back', async () => {

@@ -88,6 +88,7 @@ describe('sessions of an earlier process end at their deadline', () => {
     plane.registerFaults = Array.from({ length: 8 }, () => 'cut' as const)
     const again = start({ REGISTRATION_TOKEN: '', REGISTRATION_TOKEN_FILE: join(directory, 'token') })
     await until('the command is stopped', () => !isRunning(pid))
+    await until('the complaint', () => again.logged('no registration token to register with'))
     expect(again.logged('no registration token to register with')?.error).toMatch(/ENOENT/)
     plane.registerFaults = []
     // The token of this pool is used up, except for the registration that it was used for.
