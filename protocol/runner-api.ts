@@ -97,7 +97,7 @@ const ReportedExit = z
 /** A session in a state that is not known here is held: `accepted` renews it and moves nothing. */
 const ReportedState = SessionState.or(z.string().transform(() => 'accepted' as const))
 
-export const NOTICES = ['adopted', 'memory_pressure', 'log_truncated'] as const
+export const NOTICES = ['adopted', 'memory_pressure'] as const
 
 const Notices = z.array(z.string()).transform(words => NOTICES.filter(known => words.includes(known)))
 

@@ -11,10 +11,14 @@ export const LogAppended = z.object({
 })
 export type LogAppended = z.infer<typeof LogAppended>
 
-/** Query of a chunk. `complete` says that nothing follows it; such a chunk may be empty. */
+/**
+ * Query of a chunk. `complete` says that nothing follows it; such a chunk may be empty. `cut` says that the runner
+ * itself has reached its cap, and keeps no more of the output.
+ */
 export const LogChunkQuery = z.object({
   offset: z.coerce.number().int().min(0).max(Number.MAX_SAFE_INTEGER),
   complete: z.enum(['0', '1']).default('0'),
+  cut: z.enum(['0', '1']).default('0'),
 })
 export type LogChunkQuery = z.infer<typeof LogChunkQuery>
 

@@ -19,7 +19,7 @@ import type { PoolRecord } from './core/model.ts'
 import { explain } from './core/placement.ts'
 import * as runners from './core/runners.ts'
 import { cancel, enqueue, readRun, toRun } from './core/runs.ts'
-import { type Purpose, sessionGrant } from './core/session-grants.ts'
+import { noteLogCut, type Purpose, sessionGrant } from './core/session-grants.ts'
 import { streamChanged, streamOf, watchableSession } from './core/streams.ts'
 import { sync } from './core/sync.ts'
 import { Doorbells } from './doorbells.ts'
@@ -203,6 +203,10 @@ export class RunnerPool extends DurableObject<RunnerPoolEnv> implements RunnerPo
     purpose: Purpose,
   ): Promise<Result<SessionIdentity>> {
     return this.#command(ctx => sessionGrant(ctx, runnerId, credentialHash, sessionId, purpose))
+  }
+
+  async noteLogCut(runnerId: string, credentialHash: string, sessionId: string): Promise<Result<null>> {
+    return this.#command(ctx => noteLogCut(ctx, runnerId, credentialHash, sessionId))
   }
 
   async deregister(runnerId: string, credentialHash: string): Promise<Result<null>> {

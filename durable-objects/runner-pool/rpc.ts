@@ -48,6 +48,8 @@ export interface RunnerPoolRpc {
     sessionId: string,
     purpose: Purpose,
   ): Promise<Result<SessionIdentity>>
+  /** One end or the other keeps no more of the session's log; an event of its run. */
+  noteLogCut(runnerId: string, credentialHash: string, sessionId: string): Promise<Result<null>>
   deregister(runnerId: string, credentialHash: string): Promise<Result<null>>
 
   listRunners(limit: number, cursor: string | null): Promise<Result<Page<Runner>>>

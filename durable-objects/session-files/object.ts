@@ -8,6 +8,7 @@ import { parseSettings, type Settings } from '../settings.ts'
 import { append } from './core/log.ts'
 import {
   type AppendResult,
+  type Chunk,
   type LogShape,
   type PartPlace,
   SEGMENT_BYTES,
@@ -62,10 +63,7 @@ export class SessionFiles extends DurableObject<SessionFilesEnv> implements Sess
     })
   }
 
-  async append(
-    identity: SessionIdentity,
-    chunk: { readonly offset: number; readonly bytes: ArrayBuffer; readonly complete: boolean },
-  ): Promise<AppendResult> {
+  async append(identity: SessionIdentity, chunk: Chunk): Promise<AppendResult> {
     const files = this.#opened(identity)
     if (files === null) return appendRefused('session_ended', 'the session belongs to another run', 0)
     if (files.kept - files.stored > BACKLOG_LIMIT_BYTES) {
@@ -83,7 +81,12 @@ export class SessionFiles extends DurableObject<SessionFilesEnv> implements Sess
     }
     if (decided.kind === 'keep') this.#keep(files, decided, new Uint8Array(bytes))
     const { length, truncated } = this.#files?.log ?? files.log
-    return { ok: true, value: { length, truncated } }
+    return { ok: true, value: { length, truncated }, tellCut: (truncated || chunk.cut) && !files.cutTold }
+  }
+
+  async cutTold(identity: SessionIdentity): Promise<void> {
+    const files = this.#opened(identity)
+    if (files !== null) this.#save({ ...files, cutTold: true })
   }
 
   async logShape(runId: string): Promise<LogShape | null> {

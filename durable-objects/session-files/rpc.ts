@@ -8,10 +8,9 @@ import type { SessionIdentity } from '../session-relay/rpc.ts'
  */
 export interface SessionFilesRpc {
   /** `offset_mismatch` with the length so far, unless the chunk begins there. At most 1 MiB. */
-  append(
-    identity: SessionIdentity,
-    chunk: { readonly offset: number; readonly bytes: ArrayBuffer; readonly complete: boolean },
-  ): Promise<AppendResult>
+  append(identity: SessionIdentity, chunk: Chunk): Promise<AppendResult>
+  /** The run has an event by now that says so: it is not to be told again. */
+  cutTold(identity: SessionIdentity): Promise<void>
   /** Null where nothing was ever kept for the run. */
   logShape(runId: string): Promise<LogShape | null>
   /** Bytes that are not in object storage yet; null where they are, by now. At most `TAIL_READ_BYTES`. */
@@ -34,9 +33,18 @@ export interface SessionFilesRpc {
   artifact(runId: string, name: string): Promise<{ readonly artifact: Artifact; readonly key: string } | null>
 }
 
+export interface Chunk {
+  readonly offset: number
+  readonly bytes: ArrayBuffer
+  readonly complete: boolean
+  /** The runner keeps no more of the output. */
+  readonly cut: boolean
+}
+
 /** Beside the refusal, where the log stands: the runner goes on from there. */
 export type AppendResult =
-  | { readonly ok: true; readonly value: LogAppended }
+  /** `tellCut`: at one end or the other the log was cut, and the run has no event yet that says so. */
+  | { readonly ok: true; readonly value: LogAppended; readonly tellCut: boolean }
   | {
       readonly ok: false
       readonly error: {

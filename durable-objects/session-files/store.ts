@@ -10,7 +10,7 @@ const SCHEMA = [
      tenant_id TEXT NOT NULL, pool_id TEXT NOT NULL, run_id TEXT NOT NULL, session_id TEXT NOT NULL,
      changed_at INTEGER NOT NULL,
      length INTEGER NOT NULL DEFAULT 0, complete INTEGER NOT NULL DEFAULT 0, truncated INTEGER NOT NULL DEFAULT 0,
-     kept INTEGER NOT NULL DEFAULT 0, stored INTEGER NOT NULL DEFAULT 0
+     kept INTEGER NOT NULL DEFAULT 0, stored INTEGER NOT NULL DEFAULT 0, cut_told INTEGER NOT NULL DEFAULT 0
    )`,
   'CREATE TABLE log_rows (at INTEGER PRIMARY KEY, bytes BLOB NOT NULL)',
   `CREATE TABLE uploads (
@@ -29,6 +29,8 @@ export interface FilesRecord extends SessionIdentity {
   readonly kept: number
   /** Of those, how many are in object storage. */
   readonly stored: number
+  /** The run has an event that says that the log was cut. */
+  readonly cutTold: boolean
   /** Epoch milliseconds. */
   readonly changedAt: number
 }
@@ -74,6 +76,7 @@ export class FilesStore {
       },
       kept: integer(row, 'kept'),
       stored: integer(row, 'stored'),
+      cutTold: integer(row, 'cut_told') === 1,
       changedAt: integer(row, 'changed_at'),
     }
   }
@@ -90,14 +93,16 @@ export class FilesStore {
     )
   }
 
-  save({ log, kept, stored, changedAt }: FilesRecord): void {
+  save({ log, kept, stored, cutTold, changedAt }: FilesRecord): void {
     this.#sql.exec(
-      'UPDATE session SET length = ?, complete = ?, truncated = ?, kept = ?, stored = ?, changed_at = ?',
+      `UPDATE session SET length = ?, complete = ?, truncated = ?, kept = ?, stored = ?, cut_told = ?,
+         changed_at = ?`,
       log.length,
       log.complete ? 1 : 0,
       log.truncated ? 1 : 0,
       kept,
       stored,
+      cutTold ? 1 : 0,
       changedAt,
     )
   }

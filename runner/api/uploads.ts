@@ -8,6 +8,14 @@ const UPLOAD_TIMEOUT_MS = 120_000
 
 const PartsReceived = z.object({ parts_received: z.array(z.number()) })
 
+/** See `LogChunkQuery`. */
+export interface LogChunk {
+  readonly offset: number
+  readonly bytes: Uint8Array
+  readonly complete: boolean
+  readonly cut: boolean
+}
+
 /** The calls that bring what a session leaves. */
 export class UploadCalls {
   readonly #api: ApiClient
@@ -18,12 +26,8 @@ export class UploadCalls {
     this.#who = who
   }
 
-  appendLog(
-    sessionId: string,
-    chunk: { readonly offset: number; readonly bytes: Uint8Array; readonly complete: boolean },
-    signal: AbortSignal,
-  ): Promise<ApiResult<LogAppended>> {
-    const query = `offset=${chunk.offset}${chunk.complete ? '&complete=1' : ''}`
+  appendLog(sessionId: string, chunk: LogChunk, signal: AbortSignal): Promise<ApiResult<LogAppended>> {
+    const query = `offset=${chunk.offset}${chunk.complete ? '&complete=1' : ''}${chunk.cut ? '&cut=1' : ''}`
     return this.#api.upload(
       'POST',
       this.#path(sessionId, `logs?${query}`),

@@ -25,7 +25,6 @@ export interface LogToBring {
   readonly patience: Patience
   readonly clock: Clock
   readonly log: Log
-  readonly onTruncated: () => void
 }
 
 /**
@@ -46,7 +45,8 @@ export async function bringLog(parts: LogToBring, signal: AbortSignal): Promise<
     const isLast = isPlaced && parts.isClosed()
     const bytes = isPlaced && !isCut ? await spool.read(offset, LOG_CHUNK_LIMIT_BYTES) : new Uint8Array()
     const complete = isLast && (isCut || offset + bytes.length >= spool.length)
-    const sent = await calls.appendLog(sessionId, { offset, bytes, complete }, signal)
+    const chunk = { offset, bytes, complete, cut: spool.isFull }
+    const sent = await calls.appendLog(sessionId, chunk, signal)
     const stands = sent.ok ? null : standsAt(sent.failure)
     if (sent.ok) {
       failures = 0
@@ -55,7 +55,6 @@ export async function bringLog(parts: LogToBring, signal: AbortSignal): Promise<
       isPlaced = true
       offset += bytes.length
       isCut = sent.value.truncated
-      if (isCut) parts.onTruncated()
     } else if (stands === offset) {
       log.warn({ length: offset }, 'the control plane has closed the log; the rest of it is not taken')
       return true

@@ -39,7 +39,6 @@ export interface CollectorParts {
   readonly calls: UploadCalls
   readonly clock: Clock
   readonly log: Log
-  readonly onTruncated: () => void
 }
 
 export class Collector {
@@ -110,7 +109,6 @@ export class Collector {
   async #fill(spool: Spool, signal: AbortSignal): Promise<void> {
     const missing = await this.#readOutput(spool, signal)
     if (signal.aborted) return
-    if (spool.isFull) this.#parts.onTruncated()
     this.#spooled.resolve()
     await settled(this.#ended.promise, signal)
     if (signal.aborted) return
@@ -168,13 +166,10 @@ export class Collector {
   }
 
   #bringLog(spool: Spool, signal: AbortSignal): Promise<boolean> {
-    const { calls, clock, log, sessionId, onTruncated } = this.#parts
+    const { calls, clock, log, sessionId } = this.#parts
     const isClosed = () => this.#isClosed
     const patience = this.#patience
-    return bringLog(
-      { spool, isClosed, grown: this.#grown, calls, sessionId, patience, clock, log, onTruncated },
-      signal,
-    )
+    return bringLog({ spool, isClosed, grown: this.#grown, calls, sessionId, patience, clock, log }, signal)
   }
 
   async #bringArtifacts(signal: AbortSignal): Promise<void> {

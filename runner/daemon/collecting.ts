@@ -18,7 +18,6 @@ export interface CollectingParts {
   readonly config: Pick<Config, 'RUNNER_LOG_CAP_MB'>
   readonly clock: Clock
   readonly log: Log
-  readonly onTruncated: (sessionId: string) => void
   /** Something was brought to its end. */
   readonly onChange: () => void
 }
@@ -58,7 +57,7 @@ export class Collecting {
   watch(sessionId: string): void {
     const calls = this.#calls
     if (calls === null || this.#running.has(sessionId) || this.#stop.signal.aborted) return
-    const { executor, state, config, clock, log, onTruncated, onChange } = this.#parts
+    const { executor, state, config, clock, log, onChange } = this.#parts
     const about = log.child({ session_id: sessionId })
     const collector = new Collector({
       sessionId,
@@ -69,7 +68,6 @@ export class Collecting {
       calls,
       clock,
       log: about,
-      onTruncated: () => onTruncated(sessionId),
     })
     const running: Running = { collector, hasEnded: false, isSpooled: false, isDone: false }
     this.#running.set(sessionId, running)

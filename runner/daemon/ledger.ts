@@ -1,6 +1,6 @@
 import type { Command, Offer, SyncResponse } from '../../protocol/runner-api.ts'
 import { StreamWishes } from '../relay/stream-wishes.ts'
-import type { Action, Draft, EndReason, Found, LedgerOptions, Notice, Observation } from './ledger-types.ts'
+import type { Action, Draft, EndReason, Found, LedgerOptions, Observation } from './ledger-types.ts'
 import { missFromListing, observeSession, recognise } from './observe-session.ts'
 import { earlierAttemptLives, planSession } from './plan-session.ts'
 import {
@@ -134,11 +134,6 @@ export class SessionLedger {
   halt(message: string, nowMs: number): void {
     this.#halted ??= message
     this.#expire(nowMs)
-  }
-
-  /** Something about the session that is worth an event of its run. */
-  notice(id: string, notice: Notice): void {
-    this.#sessions.get(id)?.notices.add(notice)
   }
 
   /** Sessions that hold a slot. */

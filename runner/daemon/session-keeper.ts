@@ -76,7 +76,6 @@ export class SessionKeeper {
       config,
       clock,
       log,
-      onTruncated: id => ledger.notice(id, 'log_truncated'),
       onChange: () => sessions.wake(),
     })
     const sessions = new SessionLoop({ ledger, executor, state, collecting, clock, log, onChange, onDoubt })

@@ -2,8 +2,9 @@ import { createHash } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { Artifacts } from '../../protocol/session-files.ts'
 import { ControlPlane, type Tenant } from '../support/control-plane.ts'
-import { HAS_ENGINE, noContainersLeft, nodeImage } from '../support/engine.ts'
+import { engineSocket, HAS_ENGINE, noContainersLeft, nodeImage } from '../support/engine.ts'
 import { node } from '../support/jobs.ts'
+import { Network } from '../support/network.ts'
 import { Daemon } from '../support/runner.ts'
 import { until } from '../support/until.ts'
 
@@ -26,16 +27,20 @@ describe.skipIf(!HAS_ENGINE)('what a session leaves', () => {
   let image: string
   let tenant: Tenant
   let daemon: Daemon
+  let network: Network
 
   beforeAll(async () => {
     image = await nodeImage()
     await controlPlane.start()
+    network = await Network.to(controlPlane.url)
     tenant = await controlPlane.tenant()
-    daemon = await Daemon.of(controlPlane, tenant, { name: 'collects', slots: 4 })
+    const env = { CONTROL_PLANE_URL: network.url }
+    daemon = await Daemon.of(controlPlane, tenant, { name: 'collects', slots: 4, env })
     await daemon.online(tenant)
   })
   afterAll(async () => {
     await daemon.end('SIGTERM')
+    await network.close()
     await controlPlane.stop()
   })
 
@@ -77,6 +82,118 @@ describe.skipIf(!HAS_ENGINE)('what a session leaves', () => {
     expect(lines[200_001]?.startsWith('\0\x01\x02')).toBe(true)
   })
 
+  /** @returns how many lines there are in all, each of them the next one; read as they come */
+  async function countLines(id: string): Promise<number> {
+    const response = await fetchOf(id, 'logs')
+    let next = 0
+    let rest = ''
+    for await (const text of response.body?.pipeThrough(new TextDecoderStream()) ?? []) {
+      const lines = (rest + text).split('\n')
+      rest = lines.pop() ?? ''
+      for (const line of lines) {
+        if (Number(/line (\d+) x+$/.exec(line)?.[1]) !== next)
+          throw new Error(`line ${next} is not there, but: ${line}`)
+        next += 1
+      }
+    }
+    expect(rest).toBe('')
+    return next
+  }
+  const printing = (count: number) =>
+    node(`let text = ''
+      for (let at = 0; at < ${count}; at++) {
+        text += 'line ' + at + ' ' + 'x'.repeat(88) + '\\n'
+        if (text.length > 60000) { process.stdout.write(text); text = '' }
+      }
+      process.stdout.write(text)`)
+  const isLogComplete = async (id: string) =>
+    (await (await fetchOf(id, 'logs?follow=1')).text()).includes('event: end')
+
+  test('100 MB of output, complete and in order, in bounded memory', async () => {
+    // On the host, where making them takes the least: what comes after is the same.
+    const host = await Daemon.of(controlPlane, tenant, {
+      name: 'on-the-host',
+      env: { RUNNER_EXECUTOR: 'host', RUNNER_LABELS: 'on=host' },
+    })
+    await host.online(tenant)
+    const before = host.peakMemoryBytes()
+    const { id } = await tenant.run({ image, command: printing(1_000_000), labels: { on: 'host' } })
+    await tenant.ends(id)
+    await until('the log is complete', () => isLogComplete(id))
+    expect(await countLines(id)).toBe(1_000_000)
+    expect(host.peakMemoryBytes() - before).toBeLessThan(100 * 1024 * 1024)
+    await host.end('SIGTERM')
+  })
+
+  test('all of an output that is faster than the uplink, long after its container is gone', async () => {
+    const before = daemon.peakMemoryBytes()
+    network.uplinkBytesPerSecond = 3_000_000
+    const { id } = await tenant.run({ image, command: printing(100_000) })
+    await tenant.ends(id)
+    await noContainersLeft((await tenant.runners()).map(runner => runner.id))
+    const early = Number((await fetchOf(id, 'logs')).headers.get('content-length'))
+    expect(early).toBeLessThan(10_000_000)
+    await until('the log is complete', () => isLogComplete(id))
+    network.uplinkBytesPerSecond = Number.POSITIVE_INFINITY
+    expect(await countLines(id)).toBe(100_000)
+    expect(daemon.peakMemoryBytes() - before).toBeLessThan(60 * 1024 * 1024)
+  })
+
+  test('no more than its runner keeps, which the log and an event say once; and then its artifacts', async () => {
+    const small = await Daemon.of(controlPlane, tenant, {
+      name: 'keeps-little',
+      env: { RUNNER_LOG_CAP_MB: '1', RUNNER_LABELS: 'keeps=little' },
+    })
+    await small.online(tenant)
+    const labels = { keeps: 'little' }
+    const command = node(`require('fs').writeFileSync(process.env.CERTYN_ARTIFACTS_DIR + '/a.txt', 'a')
+      for (let at = 0; at < 60000; at++) process.stdout.write('line ' + at + '\\n')`)
+    const { id } = await tenant.run({ image, command, labels })
+    await tenant.ends(id)
+    const log = await completeLog(id)
+    expect(log.length).toBeLessThanOrEqual(1024 * 1024)
+    const [kept = '', ...after] = log.split('--- the log is cut here')
+    expect(after.length).toBe(1)
+    const lines = textOf(kept).split('\n')
+    expect(lines.slice(0, -1)).toEqual(Array.from({ length: lines.length - 1 }, (_, at) => `line ${at}`))
+    await until('the artifact is there', async () => (await fetchOf(id, 'artifacts/a.txt')).ok)
+    const truncations = await until('an event says so', async () => {
+      const said = (await tenant.events(id)).filter(event => event.type === 'log_truncated')
+      return said.length > 0 && said
+    })
+    expect(truncations.length).toBe(1)
+    await small.end('SIGTERM')
+  })
+
+  test('nothing of the runner’s own, whatever links the job plants, and what it left when it was killed', async () => {
+    const planted = {
+      credential: `${daemon.stateDir}/credential.json`,
+      state: daemon.stateDir,
+      engine: engineSocket(),
+      self: '/proc/self/root',
+    }
+    const script = `
+      const fs = require('fs'); process.chdir(process.env.CERTYN_ARTIFACTS_DIR)
+      for (const [name, target] of Object.entries(${JSON.stringify(planted)})) fs.symlinkSync(target, name)
+      try { fs.linkSync('/etc/hostname', 'hard') } catch (error) { console.log('hard link: ' + error.code) }
+      require('net').createServer().listen('socket', () => {
+        fs.writeFileSync('kept.txt', 'kept')
+        const all = []; for (;;) all.push(Buffer.alloc(8 << 20, 1))
+      })`
+    const { id } = await tenant.run({ image, command: node(script), resources: { memory_mb: 128 } })
+    expect((await tenant.ends(id)).failure?.code).toBe('oom')
+    const log = await completeLog(id)
+    expect(log).toContain('hard link: E')
+    for (const name of [...Object.keys(planted), 'socket'])
+      expect(log).toContain(`the artifact "${name}" is not kept`)
+    const { items } = await until('the artifact is there', async () => {
+      const artifacts = await tenant.api.get(`/runs/${id}/artifacts`, Artifacts)
+      return artifacts.items.length > 0 && artifacts
+    })
+    expect(items.map(item => item.name)).toEqual(['kept.txt'])
+    await noContainersLeft((await tenant.runners()).map(runner => runner.id))
+  })
+
   test('its artifacts, also when it failed; and what is none is refused and said so', async () => {
     const script = `
       const fs = require('fs'); process.chdir(process.env.CERTYN_ARTIFACTS_DIR)
@@ -104,7 +221,7 @@ describe.skipIf(!HAS_ENGINE)('what a session leaves', () => {
     await noContainersLeft((await tenant.runners()).map(runner => runner.id))
   })
 
-  test('all of it, though the daemon is killed while it is made and again while it is brought', async () => {
+  test('all of it, though the daemon is killed while it is made, then the control plane, then the daemon again', async () => {
     const script = `
       let at = 0; const timer = setInterval(() => { for (let n = 0; n < 500; n++) console.log('line ' + at++)
       if (at >= 20000) { clearInterval(timer); require('fs').writeFileSync(process.env.CERTYN_ARTIFACTS_DIR + '/last.txt', 'last') } }, 100)`
@@ -114,6 +231,11 @@ describe.skipIf(!HAS_ENGINE)('what a session leaves', () => {
     )
     await daemon.end('SIGKILL')
     await daemon.online(tenant)
+    await until('more of the log is there', async () =>
+      (await logOf(id)).includes('line 6000\n') ? true : undefined,
+    )
+    await controlPlane.killGroup()
+    await controlPlane.start()
     await until('more of the log is there', async () =>
       (await logOf(id)).includes('line 12000\n') ? true : undefined,
     )

@@ -17,13 +17,11 @@ const noMount = mountMissing()
 
 let directory: string
 let server: FilesServer
-let truncated: number
 
 beforeEach(async () => {
   directory = temporaryDirectory()
   mkdirSync(join(directory, 'artifacts'))
   server = await FilesServer.start()
-  truncated = 0
 })
 afterEach(async () => {
   await server.stop()
@@ -76,9 +74,6 @@ function collectorOf(
     calls: server.calls,
     clock: systemClock,
     log: createLog('silent'),
-    onTruncated: () => {
-      truncated += 1
-    },
   })
 }
 
@@ -240,7 +235,7 @@ describe('a log larger than its cap', () => {
     const [kept = '', said] = log.split(/\n--- the log is cut here: .*RUNNER_LOG_CAP_MB\) ---\n/)
     expect(lines(200_000).startsWith(kept)).toBe(true)
     expect(said).toBe('--- the artifact "link" is not kept: it is a link ---\n')
-    expect(truncated).toBe(2)
+    expect(server.files.cuts(SESSION)).toEqual([true])
   })
 
   test('is completed though the control plane has cut it', async () => {
@@ -252,7 +247,7 @@ describe('a log larger than its cap', () => {
     expect(server.files.log(SESSION)).toBe(lines(200_000).slice(0, MIB))
     expect(server.files.isLogComplete(SESSION)).toBe(true)
     expect(server.files.artifacts(SESSION).size).toBe(1)
-    expect(truncated).toBe(1)
+    expect(server.files.cuts(SESSION)).toEqual([false])
   })
 })
 

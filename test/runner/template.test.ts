@@ -190,11 +190,14 @@ test('CPUs are clamped to the host’s, and swap equals memory only where the En
   expect(containerOptions(old).HostConfig).not.toHaveProperty('MemorySwap')
 })
 
-test('the Engine’s log is one file, with room for the cap also of short lines', () => {
+test.each([
+  [257, '514m'],
+  [1, '64m'],
+])('one file of the Engine’s log has room for a log of %i MB, also of short lines', (logCapMb, size) => {
   const input = inputFor(aJob())
   const { LogConfig } =
-    containerOptions({ ...input, settings: { ...input.settings, logCapMb: 257 } }).HostConfig ?? {}
-  expect(LogConfig?.Config).toEqual({ 'max-size': '514m', 'max-file': '1' })
+    containerOptions({ ...input, settings: { ...input.settings, logCapMb } }).HostConfig ?? {}
+  expect(LogConfig?.Config).toEqual({ 'max-size': size, 'max-file': '2' })
 })
 
 test.each([

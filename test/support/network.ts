@@ -1,13 +1,16 @@
 import type { AddressInfo } from 'node:net'
 import { connect, createServer, type Socket } from 'node:net'
+import { Transform } from 'node:stream'
 
 interface Pair {
   readonly near: Socket
+  readonly uplink: Transform
   readonly far: Socket
 }
 
-function lose({ near, far }: Pair): void {
-  near.unpipe(far)
+function lose({ near, uplink, far }: Pair): void {
+  near.unpipe(uplink)
+  uplink.unpipe(far)
   far.unpipe(near)
   near.resume()
   far.resume()
@@ -20,6 +23,10 @@ function lose({ near, far }: Pair): void {
 export class Network {
   /** False: every websocket is refused, as by a proxy that knows none. */
   websockets = true
+  /** Of all connections together, towards the control plane. */
+  uplinkBytesPerSecond = Number.POSITIVE_INFINITY
+  /** When the uplink is free for the next bytes. */
+  #freeAt = 0
   readonly #server = createServer(socket => this.#pass(socket))
   readonly #target: URL
   readonly #pairs = new Set<Pair>()
@@ -79,18 +86,29 @@ export class Network {
       this.#sockets.add(far)
       far.on('error', () => near.destroy())
       far.on('close', () => near.destroy())
-      const pair = { near, far }
+      const pair = { near, uplink: this.#uplink(), far }
       this.#pairs.add(pair)
       near.on('close', () => {
         this.#pairs.delete(pair)
         far.destroy()
       })
       far.write(first)
-      near.pipe(far)
+      near.pipe(pair.uplink).pipe(far)
       far.pipe(near)
       if (!upgrade) return
       this.#upgraded.add(pair)
       near.on('close', () => this.#upgraded.delete(pair))
+    })
+  }
+
+  #uplink(): Transform {
+    return new Transform({
+      transform: (bytes: Buffer, _encoding, passOn) => {
+        if (this.uplinkBytesPerSecond === Number.POSITIVE_INFINITY) return void passOn(null, bytes)
+        const now = Date.now()
+        this.#freeAt = Math.max(this.#freeAt, now) + (bytes.length / this.uplinkBytesPerSecond) * 1000
+        setTimeout(passOn, this.#freeAt - now, null, bytes)
+      },
     })
   }
 }

@@ -65,6 +65,12 @@ export class Daemon {
     return this.#log + (this.#program?.output() ?? '')
   }
 
+  /** The most memory that this process has had at any time, in bytes. */
+  peakMemoryBytes(): number {
+    const status = readFileSync(`/proc/${this.#program?.pid}/status`, 'latin1')
+    return Number(/^VmHWM:\s*(\d+) kB$/m.exec(status)?.[1]) * 1024
+  }
+
   hasEnded(): boolean {
     const pid = this.#program?.pid
     if (pid === undefined) return true

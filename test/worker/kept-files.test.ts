@@ -25,6 +25,16 @@ async function alarmAfter(live: LiveRun, hours: number): Promise<void> {
   expect(await runDurableObjectAlarm(filesOf(live))).toBe(true)
 }
 
+/** The sessions whose logs were cut, as the events of the run have it. */
+async function truncations(live: LiveRun): Promise<string[]> {
+  await runDurableObjectAlarm(env.RUNNER_POOL.getByName(live.poolId))
+  const path = `/api/v1/runs/${live.runId}/events`
+  const { items } = ok(await call('GET', path, { key: live.tenant.keys.viewer })).body
+  return items.flatMap((one: { type: string; session_id: string }) =>
+    one.type === 'log_truncated' ? [one.session_id] : [],
+  )
+}
+
 /** Until what it returns is called. */
 function blobsFail(method: 'put' | 'delete'): () => void {
   const real = env.BLOBS
@@ -57,6 +67,18 @@ describe('a log', () => {
     const notice = `\n--- the log is cut here: no more than ${CAP_BYTES} bytes of a log are kept (SelfHosted__LogCapBytes) ---\n`
     expect(new TextDecoder().decode(whole.slice(CAP_BYTES))).toBe(notice)
     await next(follow(live, { 'last-event-id': `${live.sessionId}.${CAP_BYTES}` }), 'end')
+    expect(await truncations(live)).toEqual([live.sessionId])
+  })
+
+  test('that its runner has cut is an event of its run, once, also after the end', async () => {
+    const [live, ended] = [await liveRun(), await liveRun()]
+    await endSession(ended)
+    for (const one of [live, ended]) {
+      ok(await chunk(one, 0, 'kept\n', '&cut=1'))
+      await evict(one)
+      ok(await chunk(one, 5, '', '&cut=1&complete=1'))
+      expect(await truncations(one)).toEqual([one.sessionId])
+    }
   })
 
   test('of a run that is silent for two days goes on; what nobody goes on with after that is kept as it is', async () => {

@@ -31,6 +31,7 @@ const CALLS: Record<
   streamChanged: rpc =>
     rpc.streamChanged('run_1', 'ses_1', { viewers: 1, publisher: false, state: 'connecting' }),
   sessionGrant: rpc => rpc.sessionGrant('rnr_1', hashOf('one'), 'ses_1', 'publish'),
+  noteLogCut: rpc => rpc.noteLogCut('rnr_1', hashOf('one'), 'ses_1'),
   previewRegistration: rpc => rpc.previewRegistration(newRegistration()),
   register: rpc => rpc.register(newRegistration()),
   authenticateRunner: rpc => rpc.authenticateRunner('rnr_1', hashOf('one')),

@@ -40,8 +40,11 @@ export const uploadRoutes = [
       if (!granted.ok) return granted
       const bytes = await readExactly(call.request, LOG_CHUNK_LIMIT_BYTES)
       if (!bytes.ok) return bytes
-      const chunk = { offset: query.offset, bytes: bytes.value, complete: query.complete === '1' }
-      const appended = await call.files(params.session_id).append(granted.value, chunk)
+      const files = call.files(params.session_id)
+      const { offset, complete, cut } = query
+      const chunk = { offset, bytes: bytes.value, complete: complete === '1', cut: cut === '1' }
+      const appended = await files.append(granted.value, chunk)
+      if (appended.ok && appended.tellCut) await tellCut(call, params, granted.value)
       if (appended.ok) return accepted(done(appended.value))
       const { error, length } = appended
       return { ok: false, error: error.code === 'offset_mismatch' ? { ...error, length } : error }
@@ -129,6 +132,15 @@ async function grant(call: Call<RunnerProcess>, params: SessionPath): Promise<Re
   return await call
     .pool(params.pool_id)
     .sessionGrant(params.runner_id, call.caller.credentialHash, params.session_id, 'upload')
+}
+
+async function tellCut(
+  call: Call<RunnerProcess>,
+  { pool_id, runner_id, session_id }: SessionPath,
+  identity: SessionIdentity,
+): Promise<void> {
+  const told = await call.pool(pool_id).noteLogCut(runner_id, call.caller.credentialHash, session_id)
+  if (told.ok) await call.files(session_id).cutTold(identity)
 }
 
 /** The whole body, whose length must be said before it: nothing is buffered that is known to be too much. */

@@ -164,7 +164,6 @@ function recordNotices(ctx: PoolContext, lease: LeaseRecord, run: RunRecord, rep
     const detail = {
       adopted: 'a restarted runner found the session and kept it',
       memory_pressure: 'a process of the session was killed for memory',
-      log_truncated: 'the log has reached its size cap; the rest of the output is not kept',
     }[notice]
     recordEvent(ctx, run, notice, detail)
     ctx.store.leases.update(lease)

@@ -1,5 +1,6 @@
 import { accepted, type Result, refused } from '../../../protocol/errors.ts'
 import type { SessionIdentity } from '../../session-relay/rpc.ts'
+import { recordEvent } from './attempt.ts'
 import { authenticate } from './authentication.ts'
 import type { PoolContext } from './context.ts'
 import { checkLease } from './expiry.ts'
@@ -36,4 +37,21 @@ export function sessionGrant(
   const ended = purpose === 'upload' ? ctx.store.endedSessions.get(runnerId, sessionId) : null
   if (ended !== null && ctx.now < ended.endedAt + ctx.rules.uploadWindowMs) return identity(ended.runId)
   return refused('session_ended', 'the session is not a live one of this runner')
+}
+
+/** Makes it an event of the run, which may have ended meanwhile. Whoever calls sees to it that it is told once. */
+export function noteLogCut(
+  ctx: PoolContext,
+  runnerId: string,
+  credentialHash: string,
+  sessionId: string,
+): Result<null> {
+  const granted = sessionGrant(ctx, runnerId, credentialHash, sessionId, 'upload')
+  if (!granted.ok) return granted
+  const run = ctx.store.runs.get(granted.value.run_id)
+  if (run === null) return accepted(null)
+  const detail = 'the log has reached its size cap; the rest of the output is not kept'
+  recordEvent(ctx, run, 'log_truncated', detail, { sessionId, runnerId })
+  ctx.store.runs.update(run)
+  return accepted(null)
 }

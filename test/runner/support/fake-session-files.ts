@@ -22,6 +22,7 @@ export class FakeSessionFiles {
   /** Every part that came, as `name part`, and the size of every chunk of a log that did. */
   readonly parts: string[] = []
   readonly chunks: number[] = []
+  readonly #cuts: { session: string; cut: boolean }[] = []
   readonly #logs = new Map<string, { bytes: Buffer; complete: boolean }>()
   readonly #uploads: Upload[] = []
 
@@ -31,6 +32,11 @@ export class FakeSessionFiles {
 
   isLogComplete(session: string): boolean {
     return this.#logs.get(session)?.complete ?? false
+  }
+
+  /** Whether the runner said that it keeps no more of the log, in each call that completed it. */
+  cuts(session: string): boolean[] {
+    return this.#cuts.filter(one => one.session === session).map(one => one.cut)
   }
 
   /** The complete ones, by name. */
@@ -54,7 +60,7 @@ export class FakeSessionFiles {
     return putPart(upload, Number(part), body)
   }
 
-  #append(session: string, { offset, complete }: LogChunkQuery, bytes: Buffer): Answer {
+  #append(session: string, { offset, complete, cut }: LogChunkQuery, bytes: Buffer): Answer {
     this.chunks.push(bytes.length)
     const log = this.#logs.get(session) ?? { bytes: Buffer.alloc(0), complete: false }
     const isFull = log.bytes.length >= this.logCapBytes
@@ -62,6 +68,7 @@ export class FakeSessionFiles {
       const { length } = log.bytes
       return { code: 'offset_mismatch', detail: `the log ends at ${length}`, length }
     }
+    if (complete === '1' && !log.complete) this.#cuts.push({ session, cut: cut === '1' })
     const kept = Buffer.concat([log.bytes, bytes]).subarray(0, this.logCapBytes)
     this.#logs.set(session, { bytes: kept, complete: log.complete || complete === '1' })
     return [200, { length: kept.length, truncated: kept.length < log.bytes.length + bytes.length || isFull }]
