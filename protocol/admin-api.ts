@@ -193,4 +193,7 @@ export interface Page<Item> {
   readonly next_cursor: string | null
 }
 
+/** A pool's state and statistics are its object's; the page goes without those that do not answer, and says which. */
+export const PoolPage = pageOf(Pool).extend({ unavailable: z.array(PoolId) })
+
 export const HealthStatus = z.object({ status: z.literal('ok'), version: z.string() })

@@ -1,5 +1,5 @@
 import { createExecutionContext, waitOnExecutionContext } from 'cloudflare:test'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { type Answer, type Ask, BINDINGS, call, outcome, send } from './client.ts'
 import { failingD1, failingOnce, randomFrom, slowBatches } from './failing-d1.ts'
 import {
@@ -152,6 +152,26 @@ describe('while D1 is down', () => {
 })
 
 describe('while objects fail', () => {
+  it('the list of pools goes without those that do not answer, and names them', async () => {
+    const tenant = await makeTenant()
+    const pools = [await makePool(tenant), await makePool(tenant), await makePool(tenant)]
+    const warn = vi.spyOn(console, 'warn').mockImplementation(() => {})
+    const list = async (broken: readonly (string | undefined)[]) => {
+      const getByName = (name: string) =>
+        broken.includes(name) ? BROKEN : BINDINGS.RUNNER_POOL.getByName(name)
+      return await call('GET', '/api/v1/pools', {
+        key: tenant.keys.viewer,
+        env: { RUNNER_POOL: { getByName } },
+      })
+    }
+    const partly = ok(await list([pools[1]])).body
+    expect(partly.items).toMatchObject([{ id: pools[2] }, { id: pools[0] }])
+    expect(partly.unavailable).toEqual([pools[1]])
+    expect(ok(await list([])).body).toMatchObject({ items: [{}, {}, {}], unavailable: [] })
+    expect(outcome(await list(pools))).toBe('overloaded')
+    warn.mockRestore()
+  })
+
   it('calls that need one are 503 with Retry-After, and a failed delete can be repeated', async () => {
     const tenant = await makeTenant()
     const poolId = await makePool(tenant)

@@ -1,11 +1,12 @@
 import { z } from 'zod'
+import { logLine, reasonOf } from '../../durable-objects/log.ts'
 import type { PoolSummary } from '../../durable-objects/runner-pool/rpc.ts'
 import {
   CreatePool,
   DrainRequest,
   Pool,
+  PoolPage,
   type PoolState,
-  pageOf,
   UpdatePool,
 } from '../../protocol/admin-api.ts'
 import { accepted, type Result, refused } from '../../protocol/errors.ts'
@@ -64,7 +65,7 @@ export const poolRoutes = [
     guard: atLeast('viewer'),
     query: z.strictObject(idPageQuery('pool')),
     statuses: [200],
-    answer: pageOf(Pool),
+    answer: PoolPage,
     async handle(call, { query: { limit: asked, cursor } }) {
       const limit = Math.min(asked, POOL_PAGE_MAX)
       const rows = await listPools(call.directory, call.caller.tenant.id, { limit, after: cursor ?? null })
@@ -74,13 +75,11 @@ export const poolRoutes = [
         row => row.id,
         row => row,
       )
-      const summaries = await mapBounded(items, SUMMARIES_AT_ONCE, record => call.pool(record.id).summary())
-      // A pool whose object is gone is being deleted.
-      const shown = items.flatMap((record, i) => {
-        const summary = summaries[i]
-        return summary?.ok ? [poolOf(record, summary.value)] : []
-      })
-      return accepted(done({ items: shown, next_cursor }))
+      const { shown, unavailable } = await withSummaries(call, items)
+      if (unavailable.length > 0 && unavailable.length === items.length) {
+        return refused('overloaded', 'None of the pools could answer just now; try again.')
+      }
+      return accepted(done({ items: shown, next_cursor, unavailable }))
     },
   }),
   defineRoute({
@@ -165,6 +164,33 @@ export const poolRoutes = [
     handle: (call, { params }) => setState(call, params.pool_id, 'active', null),
   }),
 ]
+
+/** One pool whose object fails costs the others nothing. */
+async function withSummaries(
+  call: Call<KeyHolder>,
+  records: readonly PoolRecord[],
+): Promise<{ shown: Pool[]; unavailable: string[] }> {
+  const shown: Pool[] = []
+  const unavailable: string[] = []
+  const summaries = await mapBounded(records, SUMMARIES_AT_ONCE, record => summaryOf(call, record))
+  for (const [i, record] of records.entries()) {
+    const summary = summaries[i] ?? null
+    if (summary === null) unavailable.push(record.id)
+    // A pool whose object is gone is being deleted.
+    else if (summary.ok) shown.push(poolOf(record, summary.value))
+  }
+  return { shown, unavailable }
+}
+
+/** @returns null when the object fails */
+async function summaryOf(call: Call<KeyHolder>, { id }: PoolRecord): Promise<Result<PoolSummary> | null> {
+  try {
+    return await call.pool(id).summary()
+  } catch (error) {
+    logLine('warn', 'pool_not_answering', { pool_id: id, reason: reasonOf(error) })
+    return null
+  }
+}
 
 async function setState(
   call: Call<KeyHolder>,
