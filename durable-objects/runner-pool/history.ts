@@ -1,3 +1,4 @@
+import { sql } from 'drizzle-orm'
 import { index, integer, primaryKey, sqliteTable, text } from 'drizzle-orm/sqlite-core'
 
 /**
@@ -22,6 +23,8 @@ export const runs = sqliteTable(
     index('runs_by_environment').on(table.environmentId, table.id),
     index('runs_by_pool').on(table.poolId, table.id),
     index('runs_by_status').on(table.tenantId, table.status, table.id),
+    // Few at any time: what was announced and never came is found without a look at everything that did.
+    index('runs_announced').on(table.id).where(sql`version = 0`),
   ],
 )
 

@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { missingLabels } from '../../durable-objects/runner-pool/core/placement.ts'
 import { QueueTable } from '../../durable-objects/runner-pool/store/queue.ts'
 import { migrate } from '../../durable-objects/runner-pool/store/schema.ts'
@@ -50,6 +50,20 @@ describe('the lanes a runner looks at', () => {
     expect(queue.push(again, 0, 2, 'run_2')).toBe(first)
     expect(queue.lane(first)?.queued).toBe(2)
   })
+})
+
+test('the oldest waiting run is found over all lanes and priorities, with one query however many there are', () => {
+  const sql = new MemorySql()
+  migrate(sql)
+  const queue = new QueueTable(sql)
+  expect(queue.oldestQueuedAt()).toBeNull()
+  for (let i = 0; i < 60; i++) {
+    const key = { labels: { build: `${i % 20}` }, memoryMb: 0, tried: [] }
+    queue.push(key, i % 3, i === 37 ? 5 : 100 + i, `run_${i}`)
+  }
+  const asked = vi.spyOn(sql, 'exec')
+  expect(queue.oldestQueuedAt()).toBe(5)
+  expect(asked).toHaveBeenCalledTimes(1)
 })
 
 test('runs that waited before an upgrade of the schema wait in the same lanes after it', () => {

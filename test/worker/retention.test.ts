@@ -6,6 +6,7 @@ import type { Run, RunStatus } from '../../protocol/run.ts'
 import { timestamp } from '../../protocol/text.ts'
 import { insertAuditEvents } from '../../worker/directory/audit-events.ts'
 import { openDirectory } from '../../worker/directory/database.ts'
+import { deleteAnnouncedRunsBefore } from '../../worker/directory/retention.ts'
 import { announceRun } from '../../worker/directory/run-history.ts'
 import { firstIdAt, mintId } from '../../worker/ids.ts'
 import worker from '../../worker/index.ts'
@@ -97,4 +98,31 @@ test('the least id of a time sorts before every id made from then on', () => {
   expect(id < firstIdAt('run', NOW + 1)).toBe(true)
   expect(firstIdAt('run', Date.now()) <= mintId('run')).toBe(true)
   expect(firstIdAt('run', NOW - 1) < id).toBe(true)
+})
+
+test('what was announced and never came is looked up among its like, and not among all runs there are', async () => {
+  const asked: { sql: string; values: unknown[] }[] = []
+  const watched = new Proxy(env.DB, {
+    get(target, name) {
+      if (name !== 'prepare') return Reflect.get(target, name)
+      return (sql: string) => {
+        const statement = target.prepare(sql)
+        const bind = statement.bind.bind(statement)
+        statement.bind = (...values: unknown[]) => {
+          asked.push({ sql, values })
+          return bind(...values)
+        }
+        return statement
+      }
+    },
+  })
+  await deleteAnnouncedRunsBefore(openDirectory(watched), firstIdAt('run', NOW), 500)
+  const [query] = asked
+  if (query === undefined) throw new Error('nothing was asked')
+  const plan = await env.DB.prepare(`EXPLAIN QUERY PLAN ${query.sql}`)
+    .bind(...query.values)
+    .all<{ detail: string }>()
+  expect(plan.results.map(step => step.detail).join('\n')).toMatch(
+    /SEARCH runs USING (COVERING )?INDEX runs_announced/,
+  )
 })

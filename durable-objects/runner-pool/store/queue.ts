@@ -100,22 +100,23 @@ export class QueueTable {
 
   /** When the oldest waiting run was queued; three rows per lane and priority are looked at, never the lane. */
   oldestQueuedAt(): number | null {
-    const ages = this.lanes().flatMap(lane =>
-      this.#sql
-        .exec(
-          `WITH RECURSIVE urgencies (urgency) AS (
-             SELECT min(urgency) FROM queue WHERE lane_id = ?1
-             UNION ALL
-             SELECT (SELECT min(urgency) FROM queue WHERE lane_id = ?1 AND urgency > urgencies.urgency)
-             FROM urgencies WHERE urgency IS NOT NULL
-           )
-           SELECT min((SELECT min(queued_at) FROM queue WHERE lane_id = ?1 AND urgency = urgencies.urgency)) AS oldest
-           FROM urgencies`,
-          lane.id,
-        )
-        .flatMap(row => (typeof row.oldest === 'number' ? [row.oldest] : [])),
+    const [row] = this.#sql.exec(
+      `WITH RECURSIVE urgencies (lane_id, urgency) AS (
+         SELECT lane_id, (SELECT min(urgency) FROM queue WHERE queue.lane_id = lanes.lane_id) FROM lanes
+         UNION ALL
+         SELECT lane_id, (
+           SELECT min(urgency) FROM queue
+           WHERE queue.lane_id = urgencies.lane_id AND queue.urgency > urgencies.urgency
+         )
+         FROM urgencies WHERE urgency IS NOT NULL
+       )
+       SELECT min((
+         SELECT min(queued_at) FROM queue
+         WHERE queue.lane_id = urgencies.lane_id AND queue.urgency = urgencies.urgency
+       )) AS oldest
+       FROM urgencies`,
     )
-    return ages.length === 0 ? null : Math.min(...ages)
+    return typeof row?.oldest === 'number' ? row.oldest : null
   }
 
   setDeadline(due: number, runId: string): void {

@@ -1,0 +1,1 @@
+CREATE INDEX `runs_announced` ON `runs` (`id`) WHERE version = 0;
