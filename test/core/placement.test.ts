@@ -114,6 +114,31 @@ describe('a runner’s status', () => {
     expect(status(runner)).toBe('offline')
   })
 
+  test('ends 75 s after the last pong of a socket whose packets are dropped, not three of its long intervals later', () => {
+    const runner = new TestRunner(pool, 'one')
+    pool.pongs.set(runner.id, pool.now)
+    expect(runner.sync().next_sync_in_ms).toBe(300_000)
+    pool.pass(74_999)
+    expect(status(runner)).toBe('online')
+    pool.pass(1)
+    expect(status(runner)).toBe('offline')
+    const next = new TestRunner(pool, 'one', { boot_id: 'another-boot', credential_hash: 'fresh' })
+    expect(next.id).toBe(runner.id)
+  })
+
+  test('goes on behind a silent socket for as long as the runner syncs, which is then told to sync often', () => {
+    const runner = new TestRunner(pool, 'one')
+    pool.pongs.set(runner.id, pool.now)
+    pool.pass(75_000)
+    for (let i = 0; i < 3; i++) {
+      expect(runner.sync().next_sync_in_ms).toBe(5_000)
+      pool.pass(44_999)
+      expect(status(runner)).toBe('online')
+    }
+    pool.pass(1)
+    expect(status(runner)).toBe('offline')
+  })
+
   test('stands for one threshold after a hibernation, and never beyond the hour it is stored for', () => {
     const runner = new TestRunner(pool, 'one')
     runner.sync()

@@ -15,9 +15,12 @@ export const LAST_SEEN_PERSIST_MS = 3_600_000
 export function isOnline(ctx: PoolContext, runner: Readonly<RunnerRecord>): boolean {
   if (runner.left || runner.removedAt !== null) return false
   const memo = ctx.memos.get(runner.id)
-  const threshold = Math.max(3 * (memo?.nextSyncMs ?? runner.nextSyncMs), OFFLINE_FLOOR_MS)
-  const pong = ctx.doorbells.lastPongAt(runner.id) ?? memo?.pongAt ?? null
-  if (pong !== null && ctx.now - pong < PONG_FRESH_MS) return true
+  const socketPong = ctx.doorbells.lastPongAt(runner.id)
+  if (isFresh(ctx, socketPong ?? memo?.pongAt ?? null)) return true
+  const told = memo?.nextSyncMs ?? runner.nextSyncMs
+  // A runner that lives syncs at once when its pongs stay away, so one behind a silent socket has no long interval.
+  const interval = socketPong === null ? told : Math.min(told, ctx.rules.syncIdleMs)
+  const threshold = Math.max(3 * interval, OFFLINE_FLOOR_MS)
   if (memo !== undefined) return ctx.now - memo.seenAt < threshold
   // The memory went with hibernation. What is stored may be up to an hour old for a runner that is well,
   // so it gets one threshold from the wake-up to show itself; beyond that hour it cannot be well.
@@ -50,7 +53,11 @@ export function lastHeartbeatAt(ctx: PoolContext, runner: Readonly<RunnerRecord>
 
 /** How soon the runner should sync again. `busy`: it holds a lease, an offer or an open command. */
 export function nextSyncMs(ctx: PoolContext, runnerId: string, busy: boolean): number {
-  const hasDoorbell = ctx.doorbells.lastPongAt(runnerId) !== null
-  const idle = ctx.rules.syncIdleMs * (hasDoorbell ? DOORBELL_PATIENCE : 1)
+  const canBeRung = isFresh(ctx, ctx.doorbells.lastPongAt(runnerId))
+  const idle = ctx.rules.syncIdleMs * (canBeRung ? DOORBELL_PATIENCE : 1)
   return busy ? Math.min(idle, Math.floor(ctx.rules.leaseTtlMs / 4)) : idle
+}
+
+function isFresh(ctx: PoolContext, pong: number | null): boolean {
+  return pong !== null && ctx.now - pong < PONG_FRESH_MS
 }
