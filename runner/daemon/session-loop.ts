@@ -57,7 +57,9 @@ export class SessionLoop {
 
   constructor(parts: SessionLoopParts) {
     this.#parts = parts
-    this.#attempts = new Attempts({ clock: parts.clock, log: parts.log, onFailure: parts.onDoubt })
+    const { clock, ledger, log, onDoubt } = parts
+    const runIdOf = (id: string) => ledger.session(id)?.entry?.run_id
+    this.#attempts = new Attempts({ clock, log, runIdOf, onFailure: onDoubt })
   }
 
   observe(seen: Observation): void {
@@ -126,7 +128,9 @@ export class SessionLoop {
       }
       this.#begin(action)
     }
-    for (const id of ledger.runningIds()) this.#watch(id)
+    const running = new Set(ledger.runningIds())
+    for (const id of running) this.#watch(id)
+    for (const [id, abort] of this.#watching) if (!running.has(id)) abort.abort()
     for (const id of this.#signalled.keys())
       if (ledger.session(id)?.phase.at === 'ended') this.#signalled.delete(id)
   }
@@ -248,7 +252,7 @@ export class SessionLoop {
       const ended = await this.#parts.executor.wait(id, abort.signal)
       this.observe({ ...ended, session_id: id })
     }
-    void this.#attempts.make('watch', id, waiting).finally(() => {
+    void this.#attempts.make('watch', id, waiting, abort.signal).finally(() => {
       this.#watching.delete(id)
       this.#changed.raise()
     })

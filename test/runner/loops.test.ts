@@ -22,6 +22,7 @@ import {
   aVerdict,
   INSTALLATION,
   NOTHING_TO_COLLECT,
+  runId,
   sessionId,
 } from './support/factories.ts'
 import { removeDirectory, temporaryDirectory, until } from './support/runner-process.ts'
@@ -364,13 +365,14 @@ interface Around {
 
 function sessionLoop(ledger: SessionLedger, executor: object, around: Around = {}) {
   const { removeSessionFolder = async () => undefined, eraseEntry = async () => undefined } = around
+  const log = aLog()
   const parts = {
     ledger,
     executor,
     state: { journal: { write: async () => undefined, erase: eraseEntry }, removeSessionFolder },
     collecting: { ...NOTHING_TO_COLLECT, ...around.collecting },
     clock,
-    log: aLog(),
+    log,
     onChange: () => undefined,
     onDoubt: around.onDoubt ?? (() => undefined),
   } as unknown as SessionLoopParts
@@ -381,7 +383,7 @@ function sessionLoop(ledger: SessionLedger, executor: object, around: Around = {
     stop.abort()
     await running
   }
-  return { sessions, end }
+  return { sessions, end, log }
 }
 
 const A = sessionId('a')
@@ -470,6 +472,64 @@ test('a start that failed a moment ago does not keep a SIGKILL waiting', async (
   sessions.wake()
   await until('the end', () => ledger.liveCount() === 0)
   await end()
+})
+
+test('what goes on failing is said with its session, its run and a remedy, and again every few minutes', async () => {
+  const ledger = aLedger()
+  ledger.applyReply(aReply({ offers: [anOffer('a', { offer_ttl_ms: 3_600_000 })] }), nowMs, nowMs)
+  ledger.observe({ type: 'prepared', session_id: A, image_digest: null }, nowMs)
+  let creates = 0
+  const { sessions, end, log } = sessionLoop(ledger, {
+    create: async () => {
+      creates += 1
+      throw new Error('connect ECONNREFUSED')
+    },
+  })
+  for (const stepMs of [10_000, 10_000, 300_000]) {
+    const before = creates
+    await until('a failed create', () => creates > before)
+    nowMs += stepMs
+    sessions.wake()
+  }
+  await until('the second line', () => log.warn.mock.calls.length === 2)
+  await end()
+  const line = {
+    session_id: A,
+    run_id: runId('a'),
+    failures: 1,
+    remedy: expect.stringMatching(/Docker Engine/),
+  }
+  expect(log.warn.mock.calls).toMatchObject([
+    [line, 'cannot create the session'],
+    [{ ...line, failures: 4 }, 'cannot create the session'],
+  ])
+})
+
+test('the end of a watch on what is no longer running is no news', async () => {
+  const ledger = aLedger()
+  ledger.applyReply(aReply({ offers: [anOffer('a')] }), nowMs, nowMs)
+  ledger.observe({ type: 'prepared', session_id: A, image_digest: null }, nowMs)
+  ledger.observe({ type: 'created', session_id: A }, nowMs)
+  ledger.observe({ type: 'running', session_id: A, startedAtMs: nowMs, started_at: '' }, nowMs)
+  let isWatched = false
+  let hasFailed = false
+  const { sessions, end, log } = sessionLoop(ledger, {
+    wait: async (_id: string, abort: AbortSignal) => {
+      isWatched = true
+      await new Promise(resolve => abort.addEventListener('abort', resolve, { once: true }))
+      hasFailed = true
+      throw new Error('no such container')
+    },
+    remove: async () => undefined,
+  })
+  await until('a watch', () => isWatched)
+  nowMs += 1
+  sessions.observe({ type: 'listing', asOfMs: nowMs, found: [] })
+  ledger.applyReply(aReply({ leases: [aVerdict('a', 'forget')] }), nowMs, nowMs)
+  sessions.wake()
+  await until('nothing is left', () => ledger.isEmpty() && hasFailed)
+  await end()
+  expect(log.warn).not.toHaveBeenCalled()
 })
 
 test('what was given up is not heard, and the folder stays until it can no longer write there', async () => {
