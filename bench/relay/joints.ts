@@ -38,6 +38,7 @@ export async function startJoints(): Promise<Bench> {
   const name = 'relay-bench'
   const object = (exportName: string) => ({ type: 'durable-object', worker: name, exportName }) as const
   const stored = { type: 'durable-object', storage: 'sqlite' } as const
+  const before = new Set(workerdIds())
   const miniflare = new Miniflare({
     host: '127.0.0.1',
     port: 0,
@@ -69,7 +70,7 @@ export async function startJoints(): Promise<Bench> {
   await miniflare.ready
   const url = (await miniflare.unsafeGetDirectURL()).href.replace('http', 'ws')
   const node = await startNode()
-  const [workerd] = workerdIds()
+  const workerd = workerdIds().find(id => !before.has(id))
   const nodeId = node.process.pid
   if (workerd === undefined || nodeId === undefined) throw new Error('a joint did not start')
   const dial = (kind: string) => (role: string) => (session: string) =>

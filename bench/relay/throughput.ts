@@ -4,8 +4,8 @@ import { frame, openScene, take } from './scene.ts'
 
 /** P8: how many frames a second reach every one of 1, 5 and 20 viewers. */
 
-const ROUNDS = 7
-const FRAMES = { 1: 1_000, 5: 400, 20: 150 } as const
+const ROUNDS = 11
+const FRAMES = { 1: 600, 5: 300, 20: 120 } as const
 type Count = keyof typeof FRAMES
 
 interface Rate {
