@@ -5,18 +5,16 @@ import { logLine, reasonOf } from '../log.ts'
 import { relayEnabled, runnersEnabled, type Settings } from '../settings.ts'
 import type { AlarmClock } from './alarm.ts'
 import type { PoolContext, Rules } from './core/context.ts'
-import { planRings } from './core/doorbell.ts'
 import { sweep } from './core/expiry.ts'
-import type { LaneRecord, PoolRecord, RunnerMemo } from './core/model.ts'
+import type { Capacity, PoolRecord, RunnerMemo } from './core/model.ts'
 import type { Doorbells } from './doorbells.ts'
 import { HistoryDrain } from './history-drain.ts'
+import { Rings } from './rings.ts'
 import type { PoolStore } from './store/store.ts'
 
 /** Ended runs stay this long, so that a repeated `enqueue` of the same id finds its run. */
 const RETAIN_ENDED_MS = 25 * 3_600_000
 const PRUNE_BATCH = 200
-/** A pool has a handful of lanes; with thousands, every plan of rings looks at this many more of them. */
-const LANES_PER_PLAN = 256
 /** Full batches follow one another at this pace. */
 const PRUNE_PACE_MS = 5_000
 
@@ -37,24 +35,25 @@ export interface PoolParts {
  * An initialised pool for as long as its object is awake, and the one way to decide anything about it: a command
  * is one transaction of the core, and what it asks of the world happens once that is stored.
  *
- * Memory holds only what may be lost at any moment: memos of runners, which rings are out, the armed time.
+ * Memory holds only what may be lost at any moment: what runners last said, which rings are out, the armed time.
  */
 export class AwakePool {
   readonly record: PoolRecord
   readonly history: HistoryDrain
   readonly #parts: PoolParts
+  readonly #rings: Rings
   readonly #memos = new Map<string, RunnerMemo>()
+  readonly #capacities = new Map<string, Capacity>()
   #latest: number
   #wokeAt: number
   /** No lease is due before this; 0 while nobody has looked. */
   #leasesDueAt = 0
-  /** Up to which lane the last plan of rings looked; 0 when it saw the end. */
-  #lanesRungFor = 0
 
   constructor(record: PoolRecord, parts: PoolParts) {
     this.record = record
     this.history = new HistoryDrain(record, parts)
     this.#parts = parts
+    this.#rings = new Rings(parts)
     this.#latest = parts.store.leases.latestRenewal()
     this.#wokeAt = this.now()
   }
@@ -81,6 +80,7 @@ export class AwakePool {
       // Nothing of the command was stored, so nothing of it may stay in memory; the rest of it can be spared.
       Object.assign(this.record, state)
       this.#memos.clear()
+      this.#capacities.clear()
       this.#wokeAt = this.now()
       throw error
     }
@@ -120,6 +120,7 @@ export class AwakePool {
       now: this.now(),
       wokeAt: this.#wokeAt,
       memos: this.#memos,
+      capacities: this.#capacities,
       doorbells,
       offersAllowed: runnersEnabled(settings, this.record.tenantSlug),
       relayAllowed: relayEnabled(settings, this.record.tenantSlug),
@@ -131,7 +132,7 @@ export class AwakePool {
         streamsEnded: new Set(),
         streamsOrdered: [],
         hangUp: new Set(),
-        joined: new Set(),
+        seeking: [],
         workWaits: false,
       },
     }
@@ -153,7 +154,7 @@ export class AwakePool {
     for (const sessionId of ctx.effects.streamsEnded) this.#parts.endRelay(sessionId)
     for (const runnerId of ctx.effects.hangUp) this.#parts.doorbells.hangUp(runnerId)
     for (const runnerId of ctx.effects.ring) this.#parts.doorbells.ring(runnerId, ctx.now)
-    if (ctx.effects.workWaits || ctx.effects.joined.size > 0) this.#ringForWork(ctx)
+    this.#rings.ringForWork(ctx)
   }
 
   #logOrder({
@@ -165,26 +166,6 @@ export class AwakePool {
   }: PoolContext['effects']['streamsOrdered'][number]): void {
     const ids = { pool_id: this.record.poolId, run_id: runId, session_id: sessionId, runner_id: runnerId }
     logLine('info', `${type}_ordered`, { ...ids, command_id: id })
-  }
-
-  #ringForWork(ctx: PoolContext): void {
-    const { alarm, doorbells } = this.#parts
-    const bells = doorbells.bells()
-    if (bells.size === 0) return
-    const plan = planRings(ctx, bells, this.#lanesToRingFor(ctx))
-    alarm.wakeBy(plan.checkAt)
-    for (const runnerId of plan.giveUp) doorbells.close(runnerId, 1011, 'rings are not answered')
-    for (const runnerId of plan.ring) doorbells.ring(runnerId, ctx.now)
-  }
-
-  /** The lanes that runs have just joined, and of all others as many as one plan takes, in turn. */
-  #lanesToRingFor(ctx: PoolContext): LaneRecord[] {
-    const { queue } = ctx.store
-    const next = queue.lanesAfter(this.#lanesRungFor, LANES_PER_PLAN)
-    const lanes = next.length > 0 ? next : queue.lanesAfter(0, LANES_PER_PLAN)
-    this.#lanesRungFor = lanes.length < LANES_PER_PLAN ? 0 : (lanes.at(-1)?.id ?? 0)
-    const others = [...ctx.effects.joined].filter(id => lanes.every(lane => lane.id !== id))
-    return [...others.flatMap(id => queue.lane(id) ?? []), ...lanes]
   }
 }
 

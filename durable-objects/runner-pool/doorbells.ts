@@ -2,6 +2,8 @@ import { DOORBELL } from '../../protocol/runner-api.ts'
 import type { Doorbells as DoorbellView } from './core/context.ts'
 import type { Bell } from './core/doorbell.ts'
 
+const NOT_RUNG: Bell = { rungAt: null, unanswered: 0, promised: 0 }
+
 /**
  * The runners' hibernating doorbell sockets. Pings are answered by the runtime without waking the object;
  * the time of the last answer is all that is ever asked of it. Which ring went unanswered is forgotten with
@@ -37,15 +39,20 @@ export class Doorbells implements DoorbellView {
     for (const socket of this.#ctx.getWebSockets()) {
       const [runnerId] = this.#ctx.getTags(socket)
       if (runnerId === undefined || !isOpen(socket)) continue
-      bells.set(runnerId, this.#rung.get(runnerId) ?? { rungAt: null, unanswered: 0 })
+      bells.set(runnerId, this.#rung.get(runnerId) ?? NOT_RUNG)
     }
     return bells
   }
 
   ring(runnerId: string, now: number): void {
-    const before = this.#rung.get(runnerId)
-    this.#rung.set(runnerId, { rungAt: now, unanswered: (before?.unanswered ?? 0) + 1 })
+    const { unanswered, promised } = this.#rung.get(runnerId) ?? NOT_RUNG
+    this.#rung.set(runnerId, { rungAt: now, unanswered: unanswered + 1, promised })
     for (const socket of this.#ctx.getWebSockets(runnerId)) if (isOpen(socket)) socket.send(DOORBELL.ring)
+  }
+
+  /** How many waiting runs the runner was rung for in all; its next sync settles that. */
+  promise(runnerId: string, runs: number): void {
+    this.#rung.set(runnerId, { ...(this.#rung.get(runnerId) ?? NOT_RUNG), promised: runs })
   }
 
   /** The runner has synced: whatever was rung for, it knows. */

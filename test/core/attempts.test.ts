@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, test } from 'vitest'
+import { PAUSED_LOOK } from '../../durable-objects/runner-pool/core/assignment.ts'
 import { remove, setRunnerState } from '../../durable-objects/runner-pool/core/runners.ts'
 import type { FailureCode, RunStatus } from '../../protocol/run.ts'
 import type { ExitReason } from '../../protocol/runner-api.ts'
@@ -54,6 +55,8 @@ describe.each(EXIT_REASONS)('an exit for the reason %s', reason => {
     const session = runner.take()
     runner.sync([exited(session, 9, reason)], { draining: true })
     expect(pool.run('run_1').status).toBe(end.retried === 'anywhere' ? 'queued' : end.status)
+    pool.pass(10_000)
+    expect(runner.sync().offers).toHaveLength(end.retried === 'anywhere' ? 1 : 0)
   })
 
   test('is followed by another attempt on another runner unless never', () => {
@@ -87,30 +90,11 @@ describe('attempts', () => {
     pool.enqueue('run_1', { max_attempts: 2 })
     const first = runner.take()
     runner.sync([exited(first, null, 'engine_error')])
+    pool.pass(10_000)
     const second = runner.take()
     expect(second).not.toBe(first)
     runner.sync([exited(second, null, 'disk_full')])
     expect(pool.run('run_1')).toMatchObject({ status: 'failed', attempt: 2, failure: { code: 'disk_full' } })
-  })
-
-  test('return to the same runner when the other one goes away', () => {
-    new TestRunner(pool, 'two')
-    pool.enqueue('run_1')
-    const session = runner.take()
-    expect(runner.sync([exited(session, null, 'engine_error')]).offers).toEqual([])
-    pool.pass(100_000)
-    expect(runner.sync().offers).toHaveLength(1)
-  })
-
-  test.each([
-    ['has too little memory', { platform: { os: 'linux', arch: 'x64', cpus: 1, memory_mb: 500 } }, 2],
-    ['offers no slot', {}, 0],
-  ])('return to the same runner when the other one %s', (_, input, slots) => {
-    const other = new TestRunner(pool, 'two', input)
-    other.sync([], { slots: { max: slots } })
-    pool.enqueue('run_1', { resources: { memory_mb: 4_000 } })
-    const session = runner.take()
-    expect(runner.sync([exited(session, null, 'engine_error')]).offers).toHaveLength(1)
   })
 
   test('keep their place in the queue', () => {
@@ -118,8 +102,158 @@ describe('attempts', () => {
     const session = runner.take()
     pool.pass(1_000)
     pool.enqueue('run_second')
-    const [offer] = runner.sync([exited(session, null, 'engine_error')]).offers
+    runner.sync([exited(session, null, 'engine_error')], { draining: true })
+    pool.pass(10_000)
+    const [offer] = runner.sync().offers
     expect(offer?.run_id).toBe('run_first')
+  })
+})
+
+describe('a runner that had the run', () => {
+  /** How long the runner is offered nothing, by syncs at the very last moment before and at the end of the pause. */
+  function expectPause(ms: number): string {
+    expect(runner.sync().offers).toEqual([])
+    pool.pass(ms - 1)
+    expect(runner.sync().offers, `after ${ms - 1} ms`).toEqual([])
+    pool.pass(1)
+    return runner.take()
+  }
+
+  test('is not given it again for 10 s, then three times as long after each time: an outage burns no attempts', () => {
+    pool.enqueue('run_1', { max_attempts: 5 })
+    let session = runner.take()
+    for (const pauseMs of [10_000, 30_000, 90_000, 270_000]) {
+      runner.sync([exited(session, null, 'pull_failed')])
+      session = expectPause(pauseMs)
+    }
+    runner.sync([exited(session, null, 'pull_failed')])
+    expect(pool.run('run_1')).toMatchObject({
+      status: 'failed',
+      attempt: 5,
+      failure: { code: 'pull_failed' },
+    })
+  })
+
+  test('is never kept from it for more than five minutes', () => {
+    pool.enqueue('run_1', { queue_timeout_seconds: 86_400 })
+    for (const pauseMs of [10_000, 30_000, 90_000, 270_000, 300_000, 300_000]) {
+      expect(runner.sync().offers).toHaveLength(1)
+      pool.pass(RULES.offerTtlMs + RULES.leaseGraceMs)
+      pool.sweep()
+      expect(runner.sync().offers).toEqual([])
+      pool.pass(pauseMs)
+    }
+    expect(runner.sync().offers).toHaveLength(1)
+  })
+
+  test('is kept from it for half of the time that the run has left at most, so that it does not end for that', () => {
+    pool.enqueue('run_1', { max_attempts: 5, queue_timeout_seconds: 60 })
+    let session = runner.take()
+    for (const pauseMs of [10_000, 30_000, 30_000]) {
+      runner.sync([exited(session, null, 'pull_failed')])
+      session = expectPause(pauseMs)
+    }
+  })
+
+  test('has it again although the others only seem to be able to take it: full, or short of memory', () => {
+    const full = new TestRunner(pool, 'full', { max_concurrency: 1 })
+    pool.enqueue('run_long', { labels: {} })
+    const long = full.take()
+    const small = new TestRunner(pool, 'small')
+    const health = { memory_free_mb: 100, disk_free_mb: 9_000, load1: 0 }
+    pool.enqueue('run_1', { resources: { memory_mb: 1_000 } })
+    const session = runner.take()
+    runner.sync([exited(session, null, 'pull_failed')])
+    pool.pass(9_999)
+    for (const other of [full, small]) {
+      expect(other.sync(other === full ? [running(long)] : [], { health }).offers).toEqual([])
+    }
+    expect(runner.sync().offers).toEqual([])
+    pool.pass(1)
+    expect(runner.sync().offers).toHaveLength(1)
+  })
+
+  test('is given other runs meanwhile, however many it must leave to others', () => {
+    for (let i = 0; i < 2 * PAUSED_LOOK; i++) pool.enqueue(`run_${String(i).padStart(2, '0')}`)
+    let had = 0
+    for (let { offers } = runner.sync(); offers.length > 0; had += 2) {
+      const failed = offers.map(offer => exited(offer.session_id, null, 'disk_full'))
+      offers = runner.sync(failed).offers
+    }
+    expect(had).toBe(2 * PAUSED_LOOK)
+    pool.enqueue('run_fresh', { priority: -100 })
+    expect(runner.sync().offers).toMatchObject([{ run_id: 'run_fresh' }])
+    const other = new TestRunner(pool, 'two')
+    expect(other.sync().offers).toMatchObject([{ run_id: 'run_00' }, { run_id: 'run_01' }])
+    pool.pass(10_000)
+    expect(runner.sync().offers).toMatchObject([{ run_id: 'run_fresh' }, { run_id: 'run_02' }])
+  })
+
+  test('and never listed its offer leaves it to others as well, and that spends no attempt', () => {
+    pool.enqueue('run_1', { max_attempts: 1 })
+    expect(runner.sync().offers).toHaveLength(1)
+    pool.pass(RULES.offerTtlMs + RULES.leaseGraceMs)
+    pool.sweep()
+    pool.pass(9_999)
+    expect(runner.sync().offers, 'it had it already').toEqual([])
+    const other = new TestRunner(pool, 'two')
+    const session = other.take()
+    other.sync([exited(session, 0)])
+    expect(pool.run('run_1')).toMatchObject({ status: 'succeeded', attempt: 2 })
+  })
+})
+
+describe('a policy’s refusal', () => {
+  const refuse = (who: TestRunner) => who.sync([exited(who.take(), null, 'policy_denied')])
+
+  test('spends no attempt: whoever is willing gets the run', () => {
+    const others = ['two', 'three'].map(name => new TestRunner(pool, name))
+    for (const other of others) other.sync()
+    pool.enqueue('run_1', { max_attempts: 1 })
+    const [second, willing] = others
+    refuse(runner)
+    if (second !== undefined) refuse(second)
+    pool.pass(400_000)
+    expect(runner.sync().offers, 'it never has it again').toEqual([])
+    const session = willing?.take() ?? ''
+    willing?.sync([exited(session, null, 'engine_error')])
+    expect(pool.run('run_1')).toMatchObject({
+      status: 'failed',
+      attempt: 3,
+      failure: { code: 'engine_error' },
+    })
+  })
+
+  describe('right after a hibernation, in a pool of many runners', () => {
+    const labels = { zone: 'a' }
+
+    function refusedAmongMany(): void {
+      const strict = new TestRunner(pool, 'strict', { labels })
+      for (let i = 0; i < 25; i++) new TestRunner(pool, `z${i}`).sync()
+      pool.enqueue('run_1', { labels })
+      const session = strict.take()
+      pool.evict()
+      strict.sync([exited(session, null, 'policy_denied')])
+    }
+
+    test('leaves the run to a willing runner that has not been heard of since', () => {
+      const willing = new TestRunner(pool, '00willing', { labels })
+      willing.sync([], { draining: true })
+      refusedAmongMany()
+      expect(pool.run('run_1').status).toBe('queued')
+      pool.pass(10_000)
+      pool.sweep()
+      expect(willing.sync().offers).toHaveLength(1)
+    })
+
+    test('ends it within ten seconds when there is none', () => {
+      refusedAmongMany()
+      expect(pool.sweep()).toBeLessThanOrEqual(pool.now + 10_000)
+      expect(pool.run('run_1').status).toBe('queued')
+      pool.pass(10_000)
+      pool.sweep()
+      expect(pool.run('run_1')).toMatchObject({ status: 'failed', failure: { code: 'policy_denied' } })
+    })
   })
 })
 

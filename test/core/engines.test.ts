@@ -28,6 +28,8 @@ describe('an offer that the runner has not listed', () => {
     pool.pass(550_000 + RULES.leaseGraceMs - 1)
     expect(next.sync().offers).toEqual([])
     pool.pass(1)
+    expect(next.sync().offers, 'the runner has just had it, by name').toEqual([])
+    pool.pass(10_000)
     const [offer] = next.sync().offers
     expect(offer).toMatchObject({ run_id: 'run_1', attempt: 2 })
     expect(offer?.session_id).not.toBe(session)

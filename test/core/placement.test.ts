@@ -62,7 +62,7 @@ describe('a waiting run says why it waits', () => {
     expect(why('run_1')).toMatchObject({ waiting_for: 'memory', candidates: [{ reasons: ['disk'] }] })
   })
 
-  test('for another runner: this one had it already, or its policy refused it', () => {
+  test('for another runner: this one had it already and leaves it to others for a while, or its policy refused it', () => {
     const one = new TestRunner(pool, 'one')
     const two = new TestRunner(pool, 'two', { max_concurrency: 1 })
     pool.enqueue('run_busy')
@@ -75,7 +75,22 @@ describe('a waiting run says why it waits', () => {
     })
     two.sync([exited(busy, 0)], { draining: true })
     two.sync([exited(two.take(), null, 'policy_denied')])
-    expect(why('run_1').candidates[1]?.reasons).toContain('policy')
+    expect(why('run_1')).toMatchObject({
+      waiting_for: 'runner',
+      candidates: [{ reasons: ['already_tried'] }, { reasons: ['policy'] }],
+    })
+    pool.pass(10_000)
+    expect(why('run_1').candidates[0]).toMatchObject({ eligible: true, reasons: [] })
+  })
+
+  test('for nothing when the next sync of an eligible runner takes it', () => {
+    const one = new TestRunner(pool, 'one')
+    new TestRunner(pool, 'two', { labels: { os: 'mac' } }).sync([], { draining: true })
+    pool.enqueue('run_1')
+    expect(why('run_1')).toMatchObject({
+      waiting_for: null,
+      candidates: [{ runner_id: one.id, eligible: true, reasons: [] }, { eligible: false }],
+    })
   })
 
   test('for nothing once it no longer waits', () => {

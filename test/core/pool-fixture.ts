@@ -1,6 +1,6 @@
 import type { Doorbells, PoolContext, Rules } from '../../durable-objects/runner-pool/core/context.ts'
 import { sweep } from '../../durable-objects/runner-pool/core/expiry.ts'
-import type { RunnerMemo } from '../../durable-objects/runner-pool/core/model.ts'
+import type { Capacity, RunnerMemo } from '../../durable-objects/runner-pool/core/model.ts'
 import { register } from '../../durable-objects/runner-pool/core/runners.ts'
 import { cancel, enqueue, readRun, toRun } from '../../durable-objects/runner-pool/core/runs.ts'
 import { sync } from '../../durable-objects/runner-pool/core/sync.ts'
@@ -29,6 +29,7 @@ export class TestPool {
   offersAllowed = true
   rules = RULES
   memos = new Map<string, RunnerMemo>()
+  capacities = new Map<string, Capacity>()
   #pool
   #ids = 0
 
@@ -46,6 +47,7 @@ export class TestPool {
       now: this.now,
       wokeAt: this.wokeAt,
       memos: this.memos,
+      capacities: this.capacities,
       doorbells,
       offersAllowed: this.offersAllowed,
       relayAllowed: true,
@@ -57,7 +59,7 @@ export class TestPool {
         streamsEnded: new Set(),
         streamsOrdered: [],
         hangUp: new Set(),
-        joined: new Set(),
+        seeking: [],
         workWaits: false,
       },
     }
@@ -70,6 +72,7 @@ export class TestPool {
   /** Hibernation: everything but the store is forgotten. */
   evict(): void {
     this.memos = new Map()
+    this.capacities = new Map()
     this.wokeAt = this.now
     this.#pool = this.#open()
   }

@@ -1,4 +1,5 @@
 import { describe, expect, test, vi } from 'vitest'
+import type { LaneKey } from '../../durable-objects/runner-pool/core/model.ts'
 import { missingLabels } from '../../durable-objects/runner-pool/core/placement.ts'
 import { QueueTable } from '../../durable-objects/runner-pool/store/queue.ts'
 import { migrate } from '../../durable-objects/runner-pool/store/schema.ts'
@@ -9,6 +10,14 @@ function newQueue(): QueueTable {
   const sql = new MemorySql()
   migrate(sql)
   return new QueueTable(sql)
+}
+
+function key(more: Partial<LaneKey>): LaneKey {
+  return { labels: {}, memoryMb: 1, forbidden: [], retried: false, ...more }
+}
+
+function waiting(runId: string, queuedAt: number) {
+  return { runId, queuedAt, priority: 0, pauses: [] }
 }
 
 /** Every set of up to three labels out of these, and the plain one. */
@@ -24,7 +33,7 @@ describe('the lanes a runner looks at', () => {
     const queue = newQueue()
     for (const [i, labels] of LABEL_SETS.entries()) {
       for (const memoryMb of [0, 100 * (1 + (i % 5)), 512]) {
-        queue.push({ labels, memoryMb, tried: [] }, 0, i, `run_${i}_${memoryMb}`)
+        queue.push(key({ labels, memoryMb }), waiting(`run_${i}_${memoryMb}`, i))
       }
     }
     for (const labels of LABEL_SETS) {
@@ -40,14 +49,14 @@ describe('the lanes a runner looks at', () => {
     }
   })
 
-  test('are one for all runs of the same labels, memory and history, in whatever order those were given', () => {
+  test('are one for all runs of the same labels, memory and refusals, in whatever order those were given', () => {
     const queue = newQueue()
-    const tried = ['rnr_1', 'rnr_2'].map(runnerId => ({ runnerId, forbidden: false }))
-    const first = queue.push({ labels: { os: 'linux', zone: 'a' }, memoryMb: 1, tried }, 0, 1, 'run_1')
+    const forbidden = ['rnr_1', 'rnr_2']
+    const first = queue.push(key({ labels: { os: 'linux', zone: 'a' }, forbidden }), waiting('run_1', 1))
     for (let i = 0; i < 40; i++)
-      queue.push({ labels: { zone: 'a', build: `${i}` }, memoryMb: 1, tried: [] }, 0, 1, `b${i}`)
-    const again = { labels: { zone: 'a', os: 'linux' }, memoryMb: 1, tried: tried.toReversed() }
-    expect(queue.push(again, 0, 2, 'run_2')).toBe(first)
+      queue.push(key({ labels: { zone: 'a', build: `${i}` } }), waiting(`b${i}`, 1))
+    const again = key({ labels: { zone: 'a', os: 'linux' }, forbidden: forbidden.toReversed() })
+    expect(queue.push(again, waiting('run_2', 2))).toBe(first)
     expect(queue.lane(first)?.queued).toBe(2)
   })
 })
@@ -69,13 +78,55 @@ test('the oldest waiting run is found over all lanes and priorities, with one qu
 test('runs that waited before an upgrade of the schema wait in the same lanes after it', () => {
   const sql = new MemorySql()
   migrate(sql, 1)
-  const key = '{"labels":{"os":"linux"},"memoryMb":64,"tried":[]}'
-  sql.exec('INSERT INTO lanes (lane_id, key, queued) VALUES (7, ?, 1)', key)
+  const former = '{"labels":{"os":"linux"},"memoryMb":64,"tried":[]}'
+  sql.exec('INSERT INTO lanes (lane_id, key, queued) VALUES (7, ?, 1)', former)
   sql.exec("INSERT INTO queue (lane_id, urgency, queued_at, run_id) VALUES (7, 0, 1, 'run_1')")
   migrate(sql)
   const { queue } = new PoolStore(sql)
   const [lane] = queue.lanesFor({ os: 'linux', zone: 'a' }, 64)
-  expect(lane).toMatchObject({ id: 7, queued: 1, labels: { os: 'linux' }, memoryMb: 64, tried: [] })
-  expect(queue.push({ labels: { os: 'linux' }, memoryMb: 64, tried: [] }, 0, 2, 'run_2')).toBe(7)
+  expect(lane).toMatchObject({
+    id: 7,
+    queued: 1,
+    labels: { os: 'linux' },
+    memoryMb: 64,
+    forbidden: [],
+    retried: false,
+  })
+  expect(queue.push(key({ labels: { os: 'linux' }, memoryMb: 64 }), waiting('run_2', 2))).toBe(7)
   expect(queue.heads(7, 9).map(entry => entry.runId)).toEqual(['run_1', 'run_2'])
+})
+
+test('runs that had been tried before an upgrade of the schema may go to whoever did not refuse them', () => {
+  const sql = new MemorySql()
+  migrate(sql, 3)
+  const runner = (runnerId: string, forbidden: boolean) => ({ runnerId, forbidden })
+  const tried = [runner('rnr_had', false), runner('rnr_refused', true)]
+  for (const [i, history] of [tried, tried.slice(0, 1), []].entries()) {
+    const former = JSON.stringify({ labels: {}, memoryMb: 64, tried: history })
+    sql.exec(
+      "INSERT INTO lanes (lane_id, anchor, memory_mb, key, queued) VALUES (?, '', 64, ?, 1)",
+      i,
+      former,
+    )
+    sql.exec("INSERT INTO queue (lane_id, urgency, queued_at, run_id) VALUES (?, 0, 1, 'run')", i)
+    sql.exec(
+      `INSERT INTO runs (run_id, spec, status, version, attempt, attempts_spent, tried, queued_at, queue_deadline)
+       VALUES (?, '{}', 'queued', 1, 1, 1, ?, 1, 9)`,
+      `run_${i}`,
+      JSON.stringify(history),
+    )
+  }
+  migrate(sql)
+  const { queue, runs } = new PoolStore(sql)
+  expect(queue.lanes()).toMatchObject([
+    { id: 0, labels: {}, memoryMb: 64, forbidden: ['rnr_refused'], retried: true, queued: 1 },
+    { id: 1, forbidden: [], retried: true },
+    { id: 2, forbidden: [], retried: false },
+  ])
+  expect(queue.heads(0, 9)).toMatchObject([{ runId: 'run', pauses: [] }])
+  expect(runs.get('run_0')?.tried).toEqual([
+    { runnerId: 'rnr_had', until: 0, times: 1, forbidden: false },
+    { runnerId: 'rnr_refused', until: 0, times: 1, forbidden: true },
+  ])
+  expect(runs.get('run_2')?.tried).toEqual([])
 })

@@ -2,7 +2,7 @@ import type { PoolContext } from '../../durable-objects/runner-pool/core/context
 import { register } from '../../durable-objects/runner-pool/core/runners.ts'
 import { sync } from '../../durable-objects/runner-pool/core/sync.ts'
 import type { Result } from '../../protocol/errors.ts'
-import type { SyncRequest, SyncResponse } from '../../protocol/runner-api.ts'
+import type { ExitReason, SyncRequest, SyncResponse } from '../../protocol/runner-api.ts'
 import { timestamp } from '../../protocol/text.ts'
 import { SessionLedger } from '../../runner/daemon/ledger.ts'
 import type { Action, Found, JournalEntry, LastSync } from '../../runner/daemon/ledger-types.ts'
@@ -16,6 +16,15 @@ export interface Weather {
   lossy: boolean
   /** Until this true time nothing gets through from this host. */
   cutUntil: number
+}
+
+/** What a host is and what it lets its runner do. */
+export interface HostTraits {
+  readonly slots: number
+  readonly labels: Record<string, string>
+  readonly memoryMb: number
+  /** The image its policy refuses. */
+  readonly refuses: string | null
 }
 
 const CLIENT_TIMEOUT_MS = 8_000
@@ -36,8 +45,11 @@ interface Disk {
 export class Host {
   readonly name: string
   readonly engine: Engine
-  readonly slots: number
-  readonly labels: Record<string, string>
+  readonly traits: HostTraits
+  /** Until this true time something else on the host takes up nearly all of its memory. */
+  crowdedUntil = 0
+  /** Until this true time no image can be pulled. */
+  registryDownUntil = 0
   readonly weather: Weather = { lossy: true, cutUntil: 0 }
   disk: Disk = { boot: 0, journal: new Map(), credential: null, lastSync: null }
   /** True times between which the daemon could not enforce anything. */
@@ -71,13 +83,11 @@ export class Host {
     pool: PoolNode,
     engine: Engine,
     scripts: ReadonlyMap<string, Script>,
-    slots: number,
-    labels: Record<string, string>,
+    traits: HostTraits,
   ) {
     this.name = name
     this.engine = engine
-    this.slots = slots
-    this.labels = labels
+    this.traits = traits
     this.#world = world
     this.#random = random
     this.#pool = pool
@@ -142,7 +152,7 @@ export class Host {
     this.#everSynced = this.disk.credential !== null
     this.#ledger = new SessionLedger({
       installationId: this.engine.id,
-      slotsMax: this.slots,
+      slotsMax: this.traits.slots,
       stopGraceMs: STOP_GRACE_MS,
       restored: [...this.disk.journal.values()],
       lastSync: this.disk.lastSync,
@@ -150,6 +160,11 @@ export class Host {
     this.#list()
     if (this.disk.credential === null) this.#register()
     else this.#syncSoon(0)
+  }
+
+  #memoryFreeMb(): number {
+    if (this.#world.now < this.crowdedUntil) return 100
+    return this.engine.running().reduce((free, { script }) => free - script.memoryMb, this.traits.memoryMb)
   }
 
   #mono(): number {
@@ -182,10 +197,10 @@ export class Host {
           credential_hash: hash,
           boot,
           protocol: 1,
-          max_concurrency: this.slots,
-          labels: this.labels,
+          max_concurrency: this.traits.slots,
+          labels: this.traits.labels,
           version: '0.1.0',
-          platform: { os: 'linux', arch: 'x64', cpus: 2, memory_mb: 4096 },
+          platform: { os: 'linux', arch: 'x64', cpus: 2, memory_mb: this.traits.memoryMb },
           engine: { id: this.engine.id, version: '20' },
         }),
       result => {
@@ -215,6 +230,7 @@ export class Host {
       boot_id: this.#bootId,
       seq: ++this.#seq,
       ...rest,
+      health: { memory_free_mb: this.#memoryFreeMb(), disk_free_mb: 10_000, load1: 0 },
       ...(leaving ? { leaving } : {}),
     }
     this.#call(
@@ -316,11 +332,12 @@ export class Host {
     if (action.type === 'erase' && this.#inFlight.has(`journal:${sessionId}`)) return
     this.#inFlight.add(key)
     const life = this.#life
+    const runId = this.disk.journal.get(sessionId)?.run_id
     // The Engine does it whether or not the daemon lives to hear of it.
     this.#world.after(this.#random.between(1, 300), () => {
       const gone = life !== this.#life
       if (gone && (action.type === 'journal' || action.type === 'erase' || this.#random.chance(0.5))) return
-      const seen = this.#perform(action, sessionId)
+      const seen = this.#perform(action, sessionId, runId)
       this.#later(this.#random.between(1, 100), ledger => {
         this.#inFlight.delete(key)
         if (seen !== null) ledger.observe(seen, this.#mono())
@@ -330,7 +347,12 @@ export class Host {
     })
   }
 
-  #perform(action: Action, sessionId: string): Parameters<SessionLedger['observe']>[0] | null {
+  /** @param runId what the journal said of the session when the action was begun */
+  #perform(
+    action: Action,
+    sessionId: string,
+    runId: string | undefined,
+  ): Parameters<SessionLedger['observe']>[0] | null {
     if (action.type === 'journal') {
       this.disk.journal.set(sessionId, action.entry)
       return { type: 'journaled', entry: action.entry }
@@ -343,9 +365,8 @@ export class Host {
     const container = this.engine.containers.get(sessionId)
     switch (action.type) {
       case 'prepare':
-        return { type: 'prepared', session_id: sessionId, image_digest: 'sha256:0' }
+        return this.#prepare(sessionId, action.job.image)
       case 'create': {
-        const runId = this.disk.journal.get(sessionId)?.run_id
         const script = runId === undefined ? undefined : this.#scripts.get(runId)
         if (runId === undefined || script === undefined)
           throw new Error(`${sessionId} is created without a journal entry`)
@@ -372,6 +393,14 @@ export class Host {
         this.engine.remove(sessionId)
         return { type: 'removed', session_id: sessionId }
     }
+  }
+
+  #prepare(sessionId: string, image: string): Parameters<SessionLedger['observe']>[0] {
+    const failed = (reason: ExitReason) =>
+      ({ type: 'failed', session_id: sessionId, exit: { code: null, reason }, container: false }) as const
+    if (image === this.traits.refuses) return failed('policy_denied')
+    if (this.#world.now < this.registryDownUntil) return failed('pull_failed')
+    return { type: 'prepared', session_id: sessionId, image_digest: 'sha256:0' }
   }
 
   /** The Engine's own event when a container ends. */

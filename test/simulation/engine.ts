@@ -6,6 +6,7 @@ export interface Script {
   readonly durationMs: number
   readonly exitCode: number
   readonly ignoresTerm: boolean
+  readonly memoryMb: number
 }
 
 export interface Container {

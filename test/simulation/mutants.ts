@@ -69,7 +69,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: 'a run that nobody takes ends after its queue timeout',
     file: `${CORE}/expiry.ts`,
-    find: "if (run?.status === 'queued' && run.queueDeadline <= ctx.now) expireInQueue(ctx, run)",
+    find: "if (run?.status === 'queued') lookAtWaiting(ctx, run)",
     replace: 'if (run === null) return null',
   },
   {
@@ -86,9 +86,9 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: 'an end that was stored is in the outbox',
-    file: `${CORE}/attempt.ts`,
-    find: '  moveTo(ctx, run, status, detail)\n  ctx.store.runs.update(run)\n}\n\nexport function leaveQueue',
-    replace: '  run.status = status\n  ctx.store.runs.update(run)\n}\n\nexport function leaveQueue',
+    file: `${CORE}/run-state.ts`,
+    find: '  moveTo(ctx, run, status, detail)\n  ctx.store.runs.update(run)\n',
+    replace: '  run.status = status\n  ctx.store.runs.update(run)\n',
   },
   {
     rule: 'a runner of another Engine proves nothing about sessions of the first',
@@ -107,6 +107,54 @@ export const MUTANTS: readonly Mutant[] = [
     file: `${STORE}/queue.ts`,
     find: 'return anchorsOf(labels).flatMap(',
     replace: 'return anchorsOf(labels).slice(1).flatMap(',
+  },
+  {
+    rule: 'a runner that had a run leaves it to others first',
+    file: `${CORE}/waiting.ts`,
+    find: 'until: ctx.now + pauseMs',
+    replace: 'until: ctx.now',
+  },
+  {
+    rule: 'so does one that let the offer lapse',
+    file: `${CORE}/waiting.ts`,
+    find: "comeBack(ctx, run, lease.runnerId, false, 'the offer lapsed')",
+    replace: "comeBack(ctx, run, '', false, 'the offer lapsed')",
+  },
+  {
+    rule: 'it does so for longer each time',
+    file: `${CORE}/waiting.ts`,
+    find: 'const PAUSE_GROWTH = 3',
+    replace: 'const PAUSE_GROWTH = 1',
+  },
+  {
+    rule: 'its pause is known to the queue',
+    file: `${STORE}/queue.ts`,
+    find: 'run.pauses.length === 0 ? null : JSON.stringify(run.pauses)',
+    replace: 'null',
+  },
+  {
+    rule: 'its pause ends by itself',
+    file: `${CORE}/placement.ts`,
+    find: 'pause.runnerId === runnerId && pause.until > now',
+    replace: 'pause.runnerId === runnerId',
+  },
+  {
+    rule: 'the end of its pause is a time at which the alarm comes',
+    file: `${CORE}/waiting.ts`,
+    find: '  lookAgainAt(ctx, run, tried.until)\n',
+    replace: '',
+  },
+  {
+    rule: 'a pause leaves the run time enough to be taken',
+    file: `${CORE}/waiting.ts`,
+    find: 'Math.floor((run.queueDeadline - ctx.now) / 2)',
+    replace: 'LONGEST_PAUSE_MS',
+  },
+  {
+    rule: 'a runner whose policy refused a run never has it again',
+    file: `${CORE}/placement.ts`,
+    find: "if (demand.forbidden.includes(runner.id)) reasons.push('policy')",
+    replace: '',
   },
   {
     rule: 'a success is an exit with code 0',

@@ -1,6 +1,6 @@
 import type { Doorbells, PoolContext, Rules } from '../../durable-objects/runner-pool/core/context.ts'
 import { sweep } from '../../durable-objects/runner-pool/core/expiry.ts'
-import type { PoolRecord, RunnerMemo } from '../../durable-objects/runner-pool/core/model.ts'
+import type { Capacity, PoolRecord, RunnerMemo } from '../../durable-objects/runner-pool/core/model.ts'
 import { projectionsOf } from '../../durable-objects/runner-pool/outbox-drain.ts'
 import { PoolStore } from '../../durable-objects/runner-pool/store/store.ts'
 import { MemorySql } from '../support/memory-sql.ts'
@@ -24,12 +24,15 @@ export class PoolNode {
   readonly rules: Rules
   /** Runs by id as D1 would hold them: version and document. */
   readonly history = new Map<string, { version: number; document: string; events: Set<number> }>()
-  onStep: () => void = () => {}
+  onStep: (now: number) => void = () => {}
   readonly #world: Clockwork
   readonly #random: Random
   #pool: PoolRecord
   #memos = new Map<string, RunnerMemo>()
+  #capacities = new Map<string, Capacity>()
   #alarmAt: number | null = null
+  /** False while the alarm runs, and from the loss of one to the next that has come. */
+  #alarmIsReliable = true
   #wokeAt = 0
   #latest = 0
   #skewMs = 0
@@ -67,7 +70,7 @@ export class PoolNode {
     this.#arm(ctx.effects.wakeAt)
     this.#leasesDueAt = Math.min(this.#leasesDueAt, ctx.effects.leaseDueAt ?? this.#leasesDueAt)
     committed(ctx, value)
-    this.onStep()
+    this.onStep(ctx.now)
     if (crash === 'after_commit') {
       this.evict()
       throw new Crashed()
@@ -78,12 +81,18 @@ export class PoolNode {
   /** Hibernation, a deploy, a crash: memory is gone, and the constructor runs at the next call. */
   evict(): void {
     this.#memos = new Map()
+    this.#capacities = new Map()
     this.#leasesDueAt = 0
     this.#skewMs = this.#random.between(-2_000, 1_000)
     this.#pool = this.#open()
     this.#latest = this.store.leases.latestRenewal()
     this.#wokeAt = this.#clock()
     if (this.#alarmAt === null && this.store.hasDues()) this.#arm(this.#wokeAt)
+  }
+
+  /** When the alarm comes if nothing goes wrong, or null while it runs or was lost. */
+  get alarmAt(): number | null {
+    return this.#alarmIsReliable ? this.#alarmAt : null
   }
 
   setPoolState(state: 'active' | 'draining'): void {
@@ -123,6 +132,7 @@ export class PoolNode {
   #fire(at: number): void {
     if (this.#alarmAt !== at) return
     this.#alarmAt = null
+    this.#alarmIsReliable = false
     if (this.#random.chance(0.02)) {
       // The alarm is lost with the process that was to run it; whatever wakes the object next repairs it.
       this.#world.after(this.#random.between(1_000, 30_000), () => this.evict())
@@ -132,6 +142,7 @@ export class PoolNode {
     this.#leasesDueAt = leasesDueAt
     if (this.#random.chance(0.8)) this.drain()
     this.#arm(next)
+    this.#alarmIsReliable = true
     if (!this.store.outbox.isEmpty()) this.#arm(this.#clock() + 1_000)
   }
 
@@ -155,6 +166,7 @@ export class PoolNode {
       now: this.#clock(),
       wokeAt: this.#wokeAt,
       memos: this.#memos,
+      capacities: this.#capacities,
       doorbells: silent,
       offersAllowed: true,
       relayAllowed: true,
@@ -166,7 +178,7 @@ export class PoolNode {
         streamsEnded: new Set(),
         streamsOrdered: [],
         hangUp: new Set(),
-        joined: new Set(),
+        seeking: [],
         workWaits: false,
       },
     }

@@ -1,5 +1,6 @@
 import { authenticate } from '../../durable-objects/runner-pool/core/authentication.ts'
 import type { PoolContext, Rules } from '../../durable-objects/runner-pool/core/context.ts'
+import type { RunRecord } from '../../durable-objects/runner-pool/core/model.ts'
 import { missingLabels } from '../../durable-objects/runner-pool/core/placement.ts'
 import {
   findRunner,
@@ -19,7 +20,7 @@ import {
 import { Clockwork } from './clockwork.ts'
 import { Host } from './daemon.ts'
 import { type Container, Engine, type Script } from './engine.ts'
-import { insist, OrderWatch, SpeechWatch, StateWatch } from './invariants.ts'
+import { insist, OrderWatch, PauseWatch, SpeechWatch, StateWatch } from './invariants.ts'
 import { POOL_ID, PoolNode } from './pool-node.ts'
 import { Random } from './random.ts'
 
@@ -73,6 +74,7 @@ class World {
   readonly #states: StateWatch
   readonly #speech: SpeechWatch
   readonly #order = new OrderWatch()
+  readonly #pauses: PauseWatch
   /** Applied syncs of a runner with a free slot that did not get a run it could have had. */
   readonly #missed = new Map<string, number>()
   #calm = false
@@ -83,8 +85,13 @@ class World {
     this.#pool = new PoolNode(this.#time, this.#random, rulesFor(this.#random))
     this.#states = new StateWatch(this.#pool, () => 3)
     this.#speech = new SpeechWatch(this.#pool)
-    this.#pool.onStep = () => this.#states.check(this.#runs.keys())
-    const count = this.#random.between(1, 3)
+    this.#pauses = new PauseWatch(this.#pool)
+    this.#pool.onStep = now => {
+      const runs = this.#records()
+      this.#states.check(runs, now)
+      this.#pauses.check(runs, now)
+    }
+    const count = this.#random.pick([1, 2, 2, 3, 3])
     for (let i = 0; i < count; i++) this.#addHost(`runner-${i}`, `engine-${i}`)
   }
 
@@ -111,9 +118,12 @@ class World {
       started: (container, on) => this.#checkStart(container, on),
       removed: container => this.#checkRemoval(container),
     })
-    const labels = { os: 'linux', zone: this.#random.pick(['a', 'b']) }
-    const slots = this.#random.between(1, 3)
-    const host = new Host(name, this.#time, this.#random, this.#pool, engine, this.#runs, slots, labels)
+    const host = new Host(name, this.#time, this.#random, this.#pool, engine, this.#runs, {
+      slots: this.#random.between(1, 3),
+      labels: { os: 'linux', zone: this.#random.pick(['a', 'b']) },
+      memoryMb: this.#random.pick([1_000, 2_000]),
+      refuses: this.#random.pick([null, null, null, 'forbidden-here']),
+    })
     host.onApplied = (...sync) => {
       this.#checkApplied(...sync)
       this.#spoilOffer(host, sync[3])
@@ -125,28 +135,30 @@ class World {
 
   #enqueue(): void {
     const id = `run_${String(this.#runs.size + 1).padStart(26, '0')}`
-    this.#runs.set(id, {
+    const script = {
       durationMs: this.#random.chance(0.3)
         ? this.#random.between(0, 1_500)
-        : this.#random.between(1_500, 150_000),
+        : this.#random.between(1_500, 200_000),
       exitCode: this.#random.pick([0, 0, 0, 1]),
       ignoresTerm: this.#random.chance(0.3),
-    })
+      memoryMb: this.#random.pick([0, 0, 0, 100, 600, 1_200]),
+    }
+    this.#runs.set(id, script)
     const labels = this.#random.pick([{}, {}, { os: 'linux' }, { zone: 'a' }])
     this.#pool.command(ctx =>
       enqueue(ctx, {
         run_id: id,
         environment_id: 'env_1',
-        image: 'agent',
+        image: this.#random.pick(['agent', 'agent', 'agent', 'agent', 'agent', 'forbidden-here']),
         command: ['true'],
         env: { SECRET: 'x' },
         timeout_seconds: this.#random.pick([20, 60, 600]),
         queue_timeout_seconds: this.#random.pick([60, 300, 900]),
         priority: this.#random.between(-2, 2),
         labels,
-        resources: {},
+        resources: script.memoryMb === 0 ? {} : { memory_mb: script.memoryMb },
         stream: true,
-        max_attempts: this.#random.between(1, 3),
+        max_attempts: this.#random.between(1, 5),
         metadata: {},
       }),
     )
@@ -177,7 +189,17 @@ class World {
         host.weather.cutUntil = this.#time.now + this.#random.between(1_000, 120_000)
       },
       () => {
+        host.weather.cutUntil = this.#time.now + this.#random.between(60_000, 200_000)
+      },
+      () => {
         host.engine.downUntil = this.#time.now + this.#random.between(500, 40_000)
+      },
+      () => {
+        host.crowdedUntil = this.#time.now + this.#random.between(1_000, 300_000)
+      },
+      () => {
+        const until = this.#time.now + this.#random.between(1_000, 200_000)
+        for (const one of this.#random.pick([[host], this.#hosts])) one.registryDownUntil = until
       },
       () => {
         host.wipe()
@@ -305,6 +327,14 @@ class World {
     })
   }
 
+  #records(): RunRecord[] {
+    return [...this.#runs.keys()].map(id => {
+      const run = this.#pool.store.runs.get(id)
+      insist(run !== null, `I5: run ${id} is gone`)
+      return run
+    })
+  }
+
   /** I4: nothing of an earlier attempt may still run, unless nobody was there to end it. */
   #checkStart(container: Container, on: Engine): void {
     const started = this.#exits.get(container.runId) ?? []
@@ -324,23 +354,30 @@ class World {
 
   /** I11: of two applied syncs at most one leaves a run waiting that the runner could have had. */
   #checkApplied(ctx: PoolContext, runnerId: string, request: SyncRequest, reply: SyncResponse): void {
+    const runs = this.#records()
+    this.#pauses.check(runs, ctx.now)
     const kept = reply.leases.filter(lease => lease.verdict === 'keep')
     const carried = kept.length + reply.offers.length + reply.commands.length > 0
     this.#order.applied(request.boot_id, request.seq, carried)
     const runner = findRunner(ctx, runnerId)
     const closed = ctx.pool.state === 'draining' || runner?.state === 'draining' || request.draining
     if (runner === null || closed || request.leaving) return
-    const occupied = new Set(ctx.store.leases.ofRunner(runnerId).map(lease => lease.sessionId))
+    const held = ctx.store.leases.ofRunner(runnerId)
+    const promisedMb = held.reduce((sum, lease) => sum + (lease.runningAt === null ? lease.memoryMb : 0), 0)
+    const memoryLeftMb = (request.health?.memory_free_mb ?? 0) - promisedMb
+    const occupied = new Set(held.map(lease => lease.sessionId))
     for (const lease of request.leases) if (lease.state !== 'exited') occupied.add(lease.session_id)
     if (occupied.size >= request.slots.max) return
-    for (const id of this.#runs.keys()) {
-      const run = ctx.store.runs.get(id)
-      if (run?.status !== 'queued' || run.tried.some(tried => tried.runnerId === runnerId)) continue
-      const fits = missingLabels(run.spec.labels, runner.labels).length === 0
-      const key = `${runnerId} ${id}`
+    for (const run of runs) {
+      if (run.status !== 'queued') continue
+      const fits =
+        missingLabels(run.spec.labels, runner.labels).length === 0 &&
+        (run.spec.resources.memory_mb ?? 0) <= memoryLeftMb &&
+        !this.#pauses.isPaused(run.id, runnerId, ctx.now)
+      const key = `${runnerId} ${run.id}`
       const missed = fits ? (this.#missed.get(key) ?? 0) + 1 : 0
       this.#missed.set(key, missed)
-      insist(missed < 2, `I11: run ${id} waits although ${runner.name} has a free slot`)
+      insist(missed < 2, `I11: run ${run.id} waits although ${runner.name} has a free slot`)
     }
   }
 
@@ -353,10 +390,13 @@ class World {
 
   /** I7 on the host's side. */
   #checkReply(host: Host, request: SyncRequest, reply: SyncResponse): void {
-    insist(host.holds <= host.slots, `I7: ${host.name} holds ${host.holds} sessions in ${host.slots} slots`)
+    insist(
+      host.holds <= host.traits.slots,
+      `I7: ${host.name} holds ${host.holds} sessions in ${host.traits.slots} slots`,
+    )
     const occupied = request.leases.filter(lease => lease.state !== 'exited').length
     insist(
-      reply.offers.length + occupied <= host.slots,
+      reply.offers.length + occupied <= host.traits.slots,
       `I7: ${host.name} is offered more than it has room for`,
     )
   }
@@ -368,6 +408,8 @@ class World {
       host.weather.lossy = false
       host.weather.cutUntil = 0
       host.engine.downUntil = 0
+      host.crowdedUntil = 0
+      host.registryDownUntil = 0
       host.start()
     }
     this.#pool.evict()

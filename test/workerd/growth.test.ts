@@ -1,7 +1,8 @@
 import { beforeAll, describe, expect, test } from 'vitest'
+import { LOOKS_PER_PLAN } from '../../durable-objects/runner-pool/core/doorbell.ts'
 import { DurableSql } from '../../durable-objects/runner-pool/durable-sql.ts'
 import { PoolStore } from '../../durable-objects/runner-pool/store/store.ts'
-import type { Health } from '../../protocol/runner-api.ts'
+import type { Health, LeaseReport, SyncResponse } from '../../protocol/runner-api.ts'
 import { type Cost, metered } from './meter.ts'
 import { exited, pass, running, TestPool, TestRunner, value } from './world.ts'
 
@@ -75,6 +76,17 @@ async function fillRunners(pool: TestPool, count: number): Promise<void> {
   })
 }
 
+/** That what a reply offered could not be brought to run, through no fault of the job. */
+function failed({ offers }: SyncResponse): LeaseReport {
+  const [offer] = offers
+  if (offer === undefined) throw new Error('an offer was expected')
+  return {
+    session_id: offer.session_id,
+    state: 'exited',
+    exit: { code: null, reason: 'pull_failed' },
+  }
+}
+
 type Scene = Record<keyof typeof BOUNDS, Cost>
 
 /** Most a step may read and write; setting an alarm writes one row more. P5 names the first three kinds. */
@@ -95,6 +107,8 @@ const BOUNDS = {
   'a run enqueued': { read: 2, written: 6, alarms: 1 },
   'the last run of a lane given away': { read: 12, written: 6, alarms: 1 },
   'the alarm that projects it': { read: 20, written: 2, alarms: 1 },
+  'an exit that is tried again': { read: 12, written: 11, alarms: 1 },
+  'the next attempt given': { read: 14, written: 6, alarms: 1 },
 }
 
 /** Everything a runner's sync can be about, metered one after the other. */
@@ -142,9 +156,14 @@ async function play(queued: number, runners: number): Promise<Scene> {
   await meter('an exit, and nothing to come', () => east.sync(over, { draining: true }))
   await meter('a run enqueued', () => pool.enqueue({ labels: { zone: 'east' }, env: { CI: 'true' } }))
   await pool.enqueue({ labels: { zone: 'west' }, env: { CI: 'true' } })
-  await meter('the last run of a lane given away', () => elsewhere.sync([], { slots: { max: 1 } }))
+  const last = await meter('the last run of a lane given away', () =>
+    elsewhere.sync([], { slots: { max: 1 } }),
+  )
   await pool.enqueue({ labels: { zone: 'west' }, env: { CI: 'true' } })
   await meter('the alarm that projects it', () => pool.alarm())
+  await meter('an exit that is tried again', () => elsewhere.sync([failed(last)], { draining: true }))
+  await pool.passWithAlarms(10_000)
+  await meter('the next attempt given', () => elsewhere.sync([], { slots: { max: 1 } }))
   return Object.fromEntries(costs) as Scene
 }
 
@@ -195,7 +214,10 @@ async function fillLanes(
     const { queue } = new PoolStore(new DurableSql(storage.sql))
     storage.transactionSync(() => {
       for (let n = 0; n < count; n++) {
-        queue.push({ labels: {}, memoryMb: 0, tried: [], ...lane(n) }, 0, Date.now(), `run_${n}`)
+        queue.push(
+          { labels: {}, memoryMb: 0, forbidden: [], retried: false, ...lane(n) },
+          { runId: `run_${n}`, queuedAt: Date.now(), priority: 0, pauses: [] },
+        )
       }
     })
   })
@@ -243,5 +265,60 @@ describe('with 10,000 lanes that a runner cannot serve', () => {
     const [, rung] = await metered(() => pool.enqueue({ labels: { zone: 'east' } }))
     expect(await doorbell.rings()).toBe(1)
     expect(rung.read).toBeLessThanOrEqual(300)
+  })
+})
+
+describe('with runners that wait at their doorbells, and a run that none of them can take', () => {
+  /** Runners with a doorbell and one slot each. */
+  async function poolAtDoorbells(count: number) {
+    const pool = await TestPool.create()
+    const runners: TestRunner[] = []
+    while (runners.length < count) {
+      const batch = Array.from({ length: Math.min(50, count - runners.length) }, async () => {
+        const runner = await TestRunner.register(pool, { max_concurrency: 1 })
+        await runner.sync()
+        await runner.doorbell()
+        return runner
+      })
+      runners.push(...(await Promise.all(batch)))
+    }
+    await pool.enqueue({ labels: { zone: 'nowhere' } })
+    await pool.passWithAlarms(10_000)
+    return { pool, runners }
+  }
+
+  async function playRings(count: number) {
+    const { pool, runners } = await poolAtDoorbells(count)
+    const [taker] = runners
+    if (taker === undefined) throw new Error('a runner was expected')
+    const costs: Record<string, Cost> = {}
+    const meter = async <T>(name: string, work: () => Promise<T>): Promise<T> => {
+      const [result, cost] = await metered(work)
+      costs[name] = cost
+      return result
+    }
+    await meter('another run that none can take', () => pool.enqueue({ labels: { zone: 'nowhere' } }))
+    await meter('a run enqueued, and one rung', () => pool.enqueue())
+    const given = await meter('a lease given', () => taker.sync())
+    await meter('an exit that is tried again, and another rung', () => taker.sync([failed(given)]))
+    await meter('a sync of a runner that must leave the run to others', () => taker.sync())
+    await meter('the alarm that passes the ring on', () => pool.passWithAlarms(2_000))
+    await meter('the alarm at the end of the pause', () => pool.passWithAlarms(8_000))
+    await meter('the next attempt given', () => taker.sync())
+    return { pool, costs }
+  }
+
+  test('every step costs the same with 5 and with 1,000 of them', async () => {
+    const few = await playRings(5)
+    const many = await playRings(1_000)
+    expect(many.costs).toEqual(few.costs)
+    for (const cost of Object.values(few.costs)) expect(cost.read).toBeLessThanOrEqual(60)
+  })
+
+  test('right after a hibernation an enqueue reads the rows of a few of them only', async () => {
+    const { pool } = await poolAtDoorbells(100)
+    await pool.evict()
+    const [, cost] = await metered(() => pool.enqueue({ labels: { zone: 'nowhere' } }))
+    expect(cost.read).toBeLessThanOrEqual(WAKING_READS + 2 * LOOKS_PER_PLAN + 4)
   })
 })

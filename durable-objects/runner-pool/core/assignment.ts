@@ -1,12 +1,18 @@
 import type { PoolContext } from './context.ts'
 import type { LaneRecord, LeaseRecord, QueueEntry, RunnerRecord } from './model.ts'
-import { memoryLeftMb, obstacles } from './placement.ts'
+import { isPaused, memoryLeftMb, obstacles } from './placement.ts'
 import { isDraining } from './presence.ts'
+
+/**
+ * A runner skips the runs that it must let others have first. Of those it looks past so many; what is behind them it
+ * reaches as their pauses end, five minutes at the most.
+ */
+export const PAUSED_LOOK = 16
 
 /**
  * Who gets a lease. Higher priority first, then older first, over all lanes the runner can serve.
  *
- * Reads at most `slots` entries of each lane, whatever the queue's length: the best `slots` runs of the
+ * Reads a bounded number of entries of each lane, whatever the queue's length: the best `slots` runs of the
  * whole queue are among the best `slots` of every lane.
  */
 export function assign(
@@ -19,9 +25,9 @@ export function assign(
   let memoryLeft = memoryLeftMb(ctx, runner, leases)
   const lanes = ctx.store.queue
     .lanesFor(runner.labels, memoryLeft)
-    .filter(lane => obstacles(ctx, lane, runner, memoryLeft).length === 0)
+    .filter(lane => obstacles(ctx, { ...lane, pauses: [] }, runner, memoryLeft).length === 0)
   const byLane = new Map(lanes.map(lane => [lane.id, lane]))
-  const heads = lanes.flatMap(lane => ctx.store.queue.heads(lane.id, slots)).sort(moreUrgent)
+  const heads = lanes.flatMap(lane => headsFor(ctx, runner, lane, slots)).sort(moreUrgent)
   const chosen: QueueEntry[] = []
   for (const entry of heads) {
     if (chosen.length === slots) break
@@ -35,14 +41,16 @@ export function assign(
 }
 
 /** Whether a runner may be given anything new at all. */
-export function takesWork(ctx: PoolContext, runner: RunnerRecord): boolean {
-  return (
-    ctx.offersAllowed &&
-    ctx.pool.state === 'active' &&
-    runner.removedAt === null &&
-    !runner.left &&
-    !isDraining(runner)
-  )
+export function takesWork(ctx: PoolContext, runner: Readonly<RunnerRecord>): boolean {
+  return ctx.offersAllowed && ctx.pool.state === 'active' && !runner.left && !isDraining(runner)
+}
+
+function headsFor(ctx: PoolContext, runner: RunnerRecord, lane: LaneRecord, slots: number): QueueEntry[] {
+  if (!lane.retried) return ctx.store.queue.heads(lane.id, slots)
+  return ctx.store.queue
+    .heads(lane.id, slots + PAUSED_LOOK)
+    .filter(entry => !isPaused(entry.pauses, runner.id, ctx.now))
+    .slice(0, slots)
 }
 
 function moreUrgent(a: QueueEntry, b: QueueEntry): number {

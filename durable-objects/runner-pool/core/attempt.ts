@@ -1,21 +1,15 @@
-import {
-  FAILURES,
-  type FailureCode,
-  isTerminal,
-  type RunEventType,
-  type RunStatus,
-  type TerminalStatus,
-} from '../../../protocol/run.ts'
+import { FAILURES, type FailureCode } from '../../../protocol/run.ts'
 import type { Exit, StopReason } from '../../../protocol/runner-api.ts'
-import { type PoolContext, wakeBy, wakeForLeaseBy } from './context.ts'
+import { type PoolContext, wakeForLeaseBy } from './context.ts'
 import type { LeaseRecord, QueueEntry, RunnerRecord, RunRecord } from './model.ts'
-import { anotherRunnerExists } from './placement.ts'
+import { fail, finish, moveTo, recordEvent } from './run-state.ts'
+import { expireInQueue, mayRetry, offerAfresh, retry } from './waiting.ts'
 
 /**
  * The life of one attempt, from its offer to the end it leads to.
  *
- * A run leaves a non-terminal state only here, and every way out deletes the lease row: from then on nothing
- * its runner says about that session finds anything to change. A recorded cancel wins over every other end.
+ * Every way out of it deletes the lease row: from then on nothing its runner says about that session finds anything
+ * to change. A recorded cancel wins over every other end.
  */
 
 type Outcome =
@@ -30,35 +24,6 @@ type Outcome =
 
 /** At the end of its attempts a run whose runner vanished is `lost`: nobody knows how it would have ended. */
 const LOST_CODES: readonly FailureCode[] = ['runner_lost_session', 'lease_expired', 'runner_removed']
-
-/** Events of a busy second go to D1 together. */
-const PROJECTION_DELAY_MS = 1_000
-
-export function recordEvent(
-  ctx: PoolContext,
-  run: RunRecord,
-  type: RunEventType,
-  detail: string,
-  who: { sessionId: string | null; runnerId: string | null } = run,
-): void {
-  run.version += 1
-  ctx.store.outbox.append({
-    runId: run.id,
-    seq: run.version,
-    at: ctx.now,
-    type,
-    sessionId: who.sessionId,
-    runnerId: who.runnerId,
-    detail,
-  })
-  wakeBy(ctx, ctx.now + PROJECTION_DELAY_MS)
-}
-
-export function moveTo(ctx: PoolContext, run: RunRecord, status: RunStatus, detail: string): void {
-  if (run.status === status) return
-  run.status = status
-  recordEvent(ctx, run, status, detail)
-}
 
 /**
  * Gives a waiting run that `assign` has chosen, as a new session, to the runner.
@@ -125,12 +90,12 @@ export function settleLoss(
   end(ctx, lease, run, { kind: 'failed', code, exitCode: null, message })
 }
 
-/** Ends an offer that no listing answered. It counts for nothing but `attempt`. */
+/** Ends an offer that no listing answered. It spends no attempt, but others may have the run before this runner. */
 export function settleLapse(ctx: PoolContext, lease: LeaseRecord, run: RunRecord): void {
   recordEvent(ctx, run, 'offer_lapsed', 'the runner did not take the offer in time')
   drop(ctx, lease)
   if (run.cancelRequestedAt !== null) return finish(ctx, run, 'cancelled', 'cancelled before it started')
-  requeue(ctx, run, 'the offer lapsed')
+  offerAfresh(ctx, run, lease)
 }
 
 /** Ends an attempt that was told to stop and never answered, as what it was stopped for. */
@@ -149,46 +114,6 @@ export function settleStop(ctx: PoolContext, lease: LeaseRecord, run: RunRecord,
 export function settleUnstarted(ctx: PoolContext, lease: LeaseRecord, run: RunRecord): void {
   drop(ctx, lease)
   finish(ctx, run, 'cancelled', 'cancelled before it started')
-}
-
-/** Ends a run that waited too long. */
-export function expireInQueue(ctx: PoolContext, run: RunRecord): void {
-  leaveQueue(ctx, run)
-  fail(ctx, run, 'failed', 'queue_timeout', `no runner took it in ${run.spec.queueTimeoutSeconds} s`)
-}
-
-export function finish(ctx: PoolContext, run: RunRecord, status: TerminalStatus, detail: string): void {
-  if (isTerminal(run.status)) throw new Error(`run ${run.id} has already ended as ${run.status}`)
-  run.finishedAt = ctx.now
-  ctx.store.queue.clearDeadline(run.queueDeadline, run.id)
-  ctx.store.runs.eraseEnv(run.id)
-  ctx.store.runs.retain(run.id, ctx.now)
-  moveTo(ctx, run, status, detail)
-  ctx.store.runs.update(run)
-}
-
-export function leaveQueue(ctx: PoolContext, run: RunRecord): void {
-  if (run.laneId === null) return
-  ctx.store.queue.remove({
-    laneId: run.laneId,
-    priority: run.spec.priority,
-    queuedAt: run.queuedAt,
-    runId: run.id,
-  })
-  ctx.store.queue.release(run.laneId, 1)
-  run.laneId = null
-}
-
-export function joinQueue(ctx: PoolContext, run: RunRecord): void {
-  const key = {
-    labels: run.spec.labels,
-    memoryMb: run.spec.resources.memory_mb ?? 0,
-    tried: run.tried,
-  }
-  run.laneId = ctx.store.queue.push(key, run.spec.priority, run.queuedAt, run.id)
-  ctx.store.queue.setDeadline(run.queueDeadline, run.id)
-  wakeBy(ctx, run.queueDeadline)
-  ctx.effects.joined.add(run.laneId)
 }
 
 function judge(exit: Exit, lease: LeaseRecord): Outcome {
@@ -224,7 +149,7 @@ function judge(exit: Exit, lease: LeaseRecord): Outcome {
 
 function end(ctx: PoolContext, lease: LeaseRecord, run: RunRecord, outcome: Outcome): void {
   drop(ctx, lease)
-  run.attemptsSpent += 1
+  if (!isRefusal(outcome)) run.attemptsSpent += 1
   run.exitCode = outcome.exitCode
   if (run.cancelRequestedAt !== null) return finish(ctx, run, 'cancelled', 'cancelled')
   switch (outcome.kind) {
@@ -246,63 +171,9 @@ function end(ctx: PoolContext, lease: LeaseRecord, run: RunRecord, outcome: Outc
   }
 }
 
-function mayRetry(ctx: PoolContext, run: RunRecord, runnerId: string, code: FailureCode): boolean {
-  if (run.attemptsSpent >= run.spec.maxAttempts) return false
-  switch (FAILURES[code].retry) {
-    case 'never':
-      return false
-    case 'any_runner':
-      return true
-    case 'other_runner': {
-      const barred = run.tried.filter(tried => tried.forbidden)
-      return anotherRunnerExists(ctx, {
-        labels: run.spec.labels,
-        memoryMb: run.spec.resources.memory_mb ?? 0,
-        tried: [...barred, { runnerId, forbidden: true }],
-      })
-    }
-  }
-}
-
-function retry(
-  ctx: PoolContext,
-  run: RunRecord,
-  runnerId: string,
-  outcome: { readonly code: FailureCode; readonly message: string },
-): void {
-  const forbidden = FAILURES[outcome.code].retry === 'other_runner'
-  const others = run.tried.filter(tried => tried.runnerId !== runnerId)
-  const before = run.tried.find(tried => tried.runnerId === runnerId)
-  run.tried = [...others, { runnerId, forbidden: forbidden || before?.forbidden === true }]
-  run.exitCode = null
-  run.imageDigest = null
-  run.startedAt = null
-  ctx.store.queue.clearDeadline(run.queueDeadline, run.id)
-  run.queueDeadline = ctx.now + run.spec.queueTimeoutSeconds * 1000
-  requeue(ctx, run, `attempt ${run.attempt} failed with ${outcome.code}: ${outcome.message}`)
-}
-
-function requeue(ctx: PoolContext, run: RunRecord, why: string): void {
-  if (run.queueDeadline <= ctx.now) {
-    fail(ctx, run, 'failed', 'queue_timeout', `no runner took it in ${run.spec.queueTimeoutSeconds} s`)
-    return
-  }
-  moveTo(ctx, run, 'queued', why)
-  run.sessionId = null
-  run.runnerId = null
-  joinQueue(ctx, run)
-  ctx.store.runs.update(run)
-}
-
-function fail(
-  ctx: PoolContext,
-  run: RunRecord,
-  status: 'failed' | 'timed_out' | 'lost',
-  code: FailureCode,
-  message: string,
-): void {
-  run.failure = { domain: FAILURES[code].domain, code, message }
-  finish(ctx, run, status, `${code}: ${message}`)
+/** The runner has not tried: whether another will is a matter of its policy, not of luck. */
+function isRefusal(outcome: Outcome): boolean {
+  return outcome.kind === 'failed' && FAILURES[outcome.code].retry === 'other_runner'
 }
 
 /** Removes the lease and whatever was still ordered about it. */

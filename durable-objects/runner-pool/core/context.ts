@@ -1,5 +1,5 @@
 import type { PoolStore } from '../store/store.ts'
-import type { CommandRecord, PoolRecord, RunnerMemo } from './model.ts'
+import type { Capacity, CommandRecord, Demand, PoolRecord, RunnerMemo } from './model.ts'
 
 /** Durations of the rules, in milliseconds, from the settings. */
 export interface Rules {
@@ -30,6 +30,8 @@ export interface PoolContext {
   /** When this object last woke with an empty memory. */
   readonly wokeAt: number
   readonly memos: Map<string, RunnerMemo>
+  /** Of runners that have synced or were looked at since the object woke. */
+  readonly capacities: Map<string, Capacity>
   readonly doorbells: Doorbells
   /** False while the feature is off for the tenant: nothing new is offered, running sessions finish. */
   readonly offersAllowed: boolean
@@ -53,8 +55,8 @@ export interface Effects {
   readonly streamsOrdered: (CommandRecord & { readonly runId: string })[]
   /** Runners whose credential has died: their doorbells are closed. */
   readonly hangUp: Set<string>
-  /** Lanes that a run has begun to wait in. */
-  readonly joined: Set<number>
+  /** Runs that have begun to wait, or that a runner need not leave to others any longer: one demand each. */
+  readonly seeking: Demand[]
   /** Whether any run that waits may go where it could not before. */
   workWaits: boolean
 }

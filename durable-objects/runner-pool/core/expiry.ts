@@ -1,6 +1,8 @@
-import { expireInQueue, moveTo, settleLapse, settleLoss, settleStop } from './attempt.ts'
+import { settleLapse, settleLoss, settleStop } from './attempt.ts'
 import { type PoolContext, wakeForLeaseBy } from './context.ts'
 import type { LeaseRecord, RunnerRecord } from './model.ts'
+import { moveTo } from './run-state.ts'
+import { lookAtWaiting } from './waiting.ts'
 
 /**
  * When things end that nobody ends. The runner gives up first: it counts the TTL from when it sent a sync,
@@ -14,7 +16,7 @@ const TIMEOUT_STOP_DELAY_MS = 30_000
 const START_LIMIT_MS = 30 * 60_000
 /** A session told to stop that is still listed after this ends without the runner's word. */
 const STOP_LIMIT_MS = 15 * 60_000
-/** Runs that time out in the queue are ended in batches, so that one alarm stays short. */
+/** Waiting runs that are due are looked at in batches, so that one alarm stays short. */
 const QUEUE_BATCH = 200
 
 /** When the lease ends unless it is renewed. */
@@ -102,12 +104,12 @@ function sweepLeases(ctx: PoolContext): number | null {
 }
 
 function sweepQueue(ctx: PoolContext): number | null {
-  for (const { due, runId } of ctx.store.queue.deadlinesUntil(ctx.now, QUEUE_BATCH)) {
+  for (const { due, runId } of ctx.store.queue.duesUntil(ctx.now, QUEUE_BATCH)) {
     const run = ctx.store.runs.get(runId)
-    if (run?.status === 'queued' && run.queueDeadline <= ctx.now) expireInQueue(ctx, run)
-    else ctx.store.queue.clearDeadline(due, runId)
+    ctx.store.queue.clearDue(due, runId)
+    if (run?.status === 'queued') lookAtWaiting(ctx, run)
   }
-  return ctx.store.queue.nextDeadline()
+  return ctx.store.queue.nextDue()
 }
 
 /** A removed runner stays on record until its last lease has ended. */

@@ -35,10 +35,28 @@ export interface RunSpec {
   readonly metadata: Readonly<Record<string, string>>
 }
 
-/** A runner that had an earlier attempt of the run. `forbidden`: its policy refused, it can never take it. */
-export interface Tried {
+/** Until then this runner lets others have the run. */
+export interface Pause {
   readonly runnerId: string
+  readonly until: number
+}
+
+/** A runner that had an earlier attempt of the run. */
+export interface Tried extends Pause {
+  /** How often it had it. */
+  readonly times: number
+  /** Its policy refused the run: it can never take it. */
   readonly forbidden: boolean
+}
+
+/** What decides whether a runner may take a waiting run. */
+export interface Demand {
+  readonly labels: Labels
+  readonly memoryMb: number
+  /** Runners that can never take it. */
+  readonly forbidden: readonly string[]
+  /** Runners that may not take it yet; some may be over. */
+  readonly pauses: readonly Pause[]
 }
 
 export interface RunRecord {
@@ -49,7 +67,7 @@ export interface RunRecord {
   version: number
   /** Offers so far, as users see it. */
   attempt: number
-  /** Attempts that count towards `maxAttempts`: a lapsed offer does not. */
+  /** Attempts that count towards `maxAttempts`: a lapsed offer does not, nor does a policy's refusal. */
   attemptsSpent: number
   tried: readonly Tried[]
   /** The lane it waits in, or null while it does not wait. */
@@ -131,12 +149,15 @@ export interface RunnerRecord {
  */
 export const MISSING_NOT_COUNTED = -1
 
-/** Runs that any one runner either can or cannot take: same labels, same memory, same history. */
-export interface LaneRecord {
+/** What the runs of a lane have in common. */
+export interface LaneKey extends Omit<Demand, 'pauses'> {
+  /** Somebody had its runs before, and may have to let others have them first: each says so itself. */
+  readonly retried: boolean
+}
+
+/** Runs that any one runner either can or cannot take, but for the pauses of those in a `retried` lane. */
+export interface LaneRecord extends LaneKey {
   readonly id: number
-  readonly labels: Labels
-  readonly memoryMb: number
-  readonly tried: readonly Tried[]
   readonly queued: number
 }
 
@@ -145,6 +166,8 @@ export interface QueueEntry {
   readonly priority: number
   readonly queuedAt: number
   readonly runId: string
+  /** Empty outside a `retried` lane. */
+  readonly pauses: readonly Pause[]
 }
 
 export interface CommandRecord {
@@ -184,10 +207,14 @@ export interface RunnerMemo {
   readonly seenAt: number
   readonly nextSyncMs: number
   readonly health: Health | null
-  /** Slots left after its last sync. */
-  readonly free: number
-  /** Its record as of then. */
-  readonly runner: Readonly<RunnerRecord>
   /** The last pong of a doorbell that has been cut since; null while none was. */
   readonly pongAt: number | null
+}
+
+/** What a runner could take as of its last sync or of the last look at its rows; kept only while the object is awake. */
+export interface Capacity {
+  readonly runner: Readonly<RunnerRecord>
+  readonly freeSlots: number
+  /** Null: not known, and so no obstacle. */
+  readonly memoryLeftMb: number | null
 }

@@ -1,7 +1,7 @@
 import type { Placement, PlacementReason, WaitingFor } from '../../../protocol/run.ts'
 import type { Labels } from '../../../protocol/text.ts'
 import type { PoolContext } from './context.ts'
-import type { LeaseRecord, RunnerRecord, RunRecord, Tried } from './model.ts'
+import type { Capacity, Demand, LeaseRecord, Pause, RunnerRecord, RunRecord } from './model.ts'
 import { healthOf, isDraining, isOnline } from './presence.ts'
 
 /** A pool may have thousands of runners; an explanation that names this many is enough. */
@@ -9,11 +9,18 @@ const CANDIDATE_LIMIT = 200
 /** Runners not heard of since the object woke that are worth a row each. */
 const UNHEARD_LIMIT = 20
 
-/** What decides whether a runner may take a waiting run. */
-export interface Demand {
-  readonly labels: Labels
-  readonly memoryMb: number
-  readonly tried: readonly Tried[]
+/** What a run asks of the runner that takes it. */
+export function demandOf(run: RunRecord): Demand {
+  return {
+    labels: run.spec.labels,
+    memoryMb: run.spec.resources.memory_mb ?? 0,
+    forbidden: run.tried.flatMap(tried => (tried.forbidden ? [tried.runnerId] : [])),
+    pauses: run.tried.flatMap(({ runnerId, until, forbidden }) => (forbidden ? [] : [{ runnerId, until }])),
+  }
+}
+
+export function isPaused(pauses: readonly Pause[], runnerId: string, now: number): boolean {
+  return pauses.some(pause => pause.runnerId === runnerId && pause.until > now)
 }
 
 export function missingLabels(demand: Labels, offered: Labels): string[] {
@@ -32,6 +39,15 @@ export function memoryLeftMb(
   return promised.reduce((left, lease) => left - lease.memoryMb, health.memory_free_mb)
 }
 
+/** What the runner can still take, given all its leases. */
+export function capacityOf(ctx: PoolContext, runner: RunnerRecord, leases: readonly LeaseRecord[]): Capacity {
+  return {
+    runner,
+    freeSlots: runner.slotsMax - leases.length,
+    memoryLeftMb: memoryLeftMb(ctx, runner, leases),
+  }
+}
+
 /**
  * Why this runner must not have the run for a reason that more free slots would not change.
  * Empty: it may. The same function decides assignment and explains it.
@@ -45,46 +61,54 @@ export function obstacles(
   const reasons: PlacementReason[] = missingLabels(demand.labels, runner.labels).map(
     key => `label:${key}` as const,
   )
-  const tried = demand.tried.find(entry => entry.runnerId === runner.id)
-  if (tried?.forbidden) reasons.push('policy')
-  else if (tried !== undefined && anotherRunnerExists(ctx, demand)) {
-    reasons.push('already_tried')
-  }
+  if (demand.forbidden.includes(runner.id)) reasons.push('policy')
+  if (isPaused(demand.pauses, runner.id, ctx.now)) reasons.push('already_tried')
   if (memoryLeft !== null && demand.memoryMb > memoryLeft) reasons.push('memory')
   if (healthOf(ctx, runner)?.disk_low === true) reasons.push('disk')
   return reasons
 }
 
 /**
- * Whether an online runner could take the run, sooner or later, that has not had it yet.
+ * Whether an online runner could take the run, sooner or later.
  *
- * Whoever synced since the object woke is known from memory. Of the others a handful of the newest is looked at, so
- * that the rows read do not grow with the pool: right after a wake-up a run may return to the runner it was on.
+ * Of whom the object knows since it woke, it is asked in memory. Of the others a handful of the newest is looked at,
+ * so that the rows read do not grow with the pool; when there may be more, nobody knows.
  */
-export function anotherRunnerExists(ctx: PoolContext, demand: Demand): boolean {
-  const had = new Set(demand.tried.map(entry => entry.runnerId))
+export function anotherRunner(ctx: PoolContext, demand: Demand): 'some' | 'none' | 'unknown' {
   const could = (runner: Readonly<RunnerRecord>) =>
-    !had.has(runner.id) &&
+    isFit(demand, runner) &&
     !isDraining(runner) &&
     runner.slotsMax > 0 &&
-    runner.platform.memory_mb >= demand.memoryMb &&
     healthOf(ctx, runner)?.disk_low !== true &&
-    missingLabels(demand.labels, runner.labels).length === 0 &&
     isOnline(ctx, runner)
-  for (const { runner } of ctx.memos.values()) if (could(runner)) return true
-  return ctx.store.runners
-    .pageBackwards(null, UNHEARD_LIMIT)
-    .some(runner => !ctx.memos.has(runner.id) && could(runner))
+  for (const { runner } of ctx.capacities.values()) if (could(runner)) return 'some'
+  const newest = ctx.store.runners.pageBackwards(null, UNHEARD_LIMIT)
+  if (newest.some(runner => !ctx.capacities.has(runner.id) && could(runner))) return 'some'
+  return newest.length < UNHEARD_LIMIT ? 'none' : 'unknown'
 }
 
-/** Explains a waiting run runner by runner; `waiting_for` names the nearest thing that would help. */
+/** Whether no runner of the pool, online or not, is left to take the run. Reads them all, so it is for the alarm only. */
+export function isRefusedByAll(ctx: PoolContext, demand: Demand): boolean {
+  for (const runner of ctx.store.runners.all()) if (isFit(demand, runner)) return false
+  return true
+}
+
+/** Whether the runner is made for such runs and has not refused this one. */
+function isFit(demand: Demand, runner: Readonly<RunnerRecord>): boolean {
+  return (
+    !demand.forbidden.includes(runner.id) &&
+    runner.platform.memory_mb >= demand.memoryMb &&
+    missingLabels(demand.labels, runner.labels).length === 0
+  )
+}
+
+/**
+ * Explains a waiting run runner by runner; `waiting_for` names the nearest thing that would help. Null: nothing is
+ * missing, the next sync of an eligible runner takes the run.
+ */
 export function explain(ctx: PoolContext, run: RunRecord): Placement {
   if (run.status !== 'queued') return { waiting_for: null, candidates: [] }
-  const demand: Demand = {
-    labels: run.spec.labels,
-    memoryMb: run.spec.resources.memory_mb ?? 0,
-    tried: run.tried,
-  }
+  const demand = demandOf(run)
   const candidates: Placement['candidates'] = []
   for (const runner of ctx.store.runners.all()) {
     if (candidates.length === CANDIDATE_LIMIT) break
@@ -103,7 +127,7 @@ export function explain(ctx: PoolContext, run: RunRecord): Placement {
  * Candidates are narrowed step by step, most lasting obstacle first; the step that leaves none names
  * what the run waits for.
  */
-function nearestHelp(ctx: PoolContext, candidates: Placement['candidates']): WaitingFor {
+function nearestHelp(ctx: PoolContext, candidates: Placement['candidates']): WaitingFor | null {
   if (candidates.length === 0) return 'runner'
   const steps: readonly [WaitingFor, (reason: PlacementReason) => boolean][] = [
     ['label', reason => reason.startsWith('label:')],
@@ -113,10 +137,11 @@ function nearestHelp(ctx: PoolContext, candidates: Placement['candidates']): Wai
     ['slot', reason => reason === 'no_slot'],
   ]
   if (ctx.pool.state === 'draining' || !ctx.offersAllowed) return 'resume'
+  if (candidates.some(candidate => candidate.eligible)) return null
   let left = candidates
   for (const [waitingFor, blocks] of steps) {
     left = left.filter(candidate => !candidate.reasons.some(blocks))
     if (left.length === 0) return waitingFor
   }
-  return 'runner'
+  return null
 }

@@ -4,7 +4,7 @@ import {
   type SyncRequest,
   type Verdict,
 } from '../../../protocol/runner-api.ts'
-import { moveTo, recordEvent, settleExit, settleLoss, settleUnstarted } from './attempt.ts'
+import { settleExit, settleLoss, settleUnstarted } from './attempt.ts'
 import { type PoolContext, wakeForLeaseBy } from './context.ts'
 import { stopDueAt } from './expiry.ts'
 import {
@@ -14,6 +14,7 @@ import {
   type RunnerRecord,
   type RunRecord,
 } from './model.ts'
+import { moveTo, recordEvent } from './run-state.ts'
 
 /**
  * What a runner's listing does to its leases.

@@ -37,6 +37,7 @@ export function register(
   if (holder === null) ctx.store.runners.insert(runner)
   else replace(ctx, holder, runner)
   ctx.memos.delete(runner.id)
+  ctx.capacities.delete(runner.id)
   ctx.effects.hangUp.add(runner.id)
   return accepted({ runner_id: runner.id, sync_interval_ms: nextSyncMs(ctx, runner.id, false) })
 }
@@ -62,6 +63,7 @@ export function rotateCredential(
 export function remove(ctx: PoolContext, runner: RunnerRecord, force: boolean): void {
   ctx.store.runners.markRemoved(runner.id, ctx.now)
   ctx.memos.delete(runner.id)
+  ctx.capacities.delete(runner.id)
   ctx.effects.hangUp.add(runner.id)
   const leases = ctx.store.leases.ofRunner(runner.id)
   if (leases.length > 0 && !force) return
@@ -101,8 +103,7 @@ export function setRunnerState(
   runner.state = state
   runner.note = note
   ctx.store.runners.update(runner)
-  const memo = ctx.memos.get(runnerId)
-  if (memo !== undefined) ctx.memos.set(runnerId, { ...memo, runner })
+  ctx.capacities.delete(runnerId)
   if (state === 'active') ctx.effects.workWaits = true
   return accepted(runner)
 }
@@ -124,8 +125,6 @@ export function doorbellLost(ctx: PoolContext, runnerId: string, pongAt: number)
     seq: runner.seq,
     seenAt: runner.lastSeenAt,
     health: runner.health,
-    free: runner.slotsMax,
-    runner,
   }
   ctx.memos.set(runnerId, { ...memo, nextSyncMs: runner.nextSyncMs, pongAt })
 }

@@ -2,10 +2,11 @@ import { accepted, type Result, refused } from '../../../protocol/errors.ts'
 import { isTerminal, type Run } from '../../../protocol/run.ts'
 import { timestamp, timestampOrNull } from '../../../protocol/text.ts'
 import type { NewRun } from '../rpc.ts'
-import { expireInQueue, finish, joinQueue, leaveQueue, moveTo, recordEvent } from './attempt.ts'
 import type { PoolContext } from './context.ts'
 import { checkLease, requestStop } from './expiry.ts'
 import type { RunRecord } from './model.ts'
+import { finish, moveTo, recordEvent } from './run-state.ts'
+import { expireInQueue, joinQueue, leaveQueue } from './waiting.ts'
 
 /** What an admin does to a run. */
 

@@ -1,9 +1,9 @@
 import { accepted, type Result, refused } from '../../../protocol/errors.ts'
 import type { SessionIdentity } from '../../session-relay/rpc.ts'
-import { recordEvent } from './attempt.ts'
 import { authenticate } from './authentication.ts'
 import type { PoolContext } from './context.ts'
 import { checkLease } from './expiry.ts'
+import { recordEvent } from './run-state.ts'
 
 /**
  * What a runner may still do about a session it names: publish while its lease is live, bring logs and artifacts then

@@ -1,9 +1,9 @@
 import { accepted, type Result, refused } from '../../../protocol/errors.ts'
 import { isTerminal, type Run } from '../../../protocol/run.ts'
 import type { StreamReport, WatchableSession } from '../../session-relay/rpc.ts'
-import { recordEvent } from './attempt.ts'
 import type { PoolContext } from './context.ts'
 import type { CommandRecord, LeaseRecord, RunRecord, StreamRecord } from './model.ts'
+import { recordEvent } from './run-state.ts'
 
 /**
  * Live views, as far as the pool has a part in them: the relay of a session reports who is there, and the runner is

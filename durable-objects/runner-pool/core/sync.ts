@@ -13,6 +13,7 @@ import {
   type RunnerRecord,
   type RunRecord,
 } from './model.ts'
+import { capacityOf } from './placement.ts'
 import { LAST_SEEN_PERSIST_MS, nextSyncMs } from './presence.ts'
 import { updateProfile } from './profile.ts'
 import { applyReports } from './reports.ts'
@@ -78,7 +79,8 @@ export function sync(
   const idleTooLong = ctx.now - runner.lastSeenAt >= LAST_SEEN_PERSIST_MS
   const changed = profileChanged || promoted || before.length > 0 || granted.length > 0 || idleTooLong
   if (changed) save(ctx, runner, request.seq, next)
-  hear(ctx, runner, request, next, request.slots.max - live.length - granted.length)
+  hear(ctx, runner, request, next)
+  ctx.capacities.set(runner.id, capacityOf(ctx, runner, [...live, ...granted.map(({ lease }) => lease)]))
   return accepted({
     server_time: timestamp(ctx.now),
     stale: false,
@@ -190,7 +192,6 @@ function hear(
   runner: RunnerRecord,
   request: SyncRequest,
   nextSync = runner.nextSyncMs,
-  free = 0,
 ): void {
   ctx.memos.set(runner.id, {
     bootId: runner.bootId,
@@ -198,8 +199,6 @@ function hear(
     seenAt: ctx.now,
     nextSyncMs: nextSync,
     health: runner.health,
-    free,
-    runner,
     pongAt: null,
   })
 }

@@ -1,13 +1,6 @@
 import type { Labels } from '../../../protocol/text.ts'
-import type { LaneRecord, QueueEntry, Tried } from '../core/model.ts'
-import { integer, json, type Sql, text } from './sql.ts'
-
-/** What makes two runs wait in the same lane. */
-interface LaneKey {
-  readonly labels: Labels
-  readonly memoryMb: number
-  readonly tried: readonly Tried[]
-}
+import type { LaneKey, LaneRecord, Pause, QueueEntry } from '../core/model.ts'
+import { integer, json, jsonOrNull, type Sql, text } from './sql.ts'
 
 /** A label under which this many lanes wait is a common one; how many more makes no difference. */
 const COMMON_LANES = 32
@@ -52,14 +45,15 @@ export class QueueTable {
   }
 
   /** @returns the lane the run now waits in */
-  push(key: LaneKey, priority: number, queuedAt: number, runId: string): number {
+  push(key: LaneKey, run: Omit<QueueEntry, 'laneId'>): number {
     const laneId = this.#join(key) ?? this.#open(key)
     this.#sql.exec(
-      'INSERT INTO queue (lane_id, urgency, queued_at, run_id) VALUES (?, ?, ?, ?)',
+      'INSERT INTO queue (lane_id, urgency, queued_at, run_id, pauses) VALUES (?, ?, ?, ?, ?)',
       laneId,
-      -priority,
-      queuedAt,
-      runId,
+      -run.priority,
+      run.queuedAt,
+      run.runId,
+      run.pauses.length === 0 ? null : JSON.stringify(run.pauses),
     )
     return laneId
   }
@@ -77,10 +71,11 @@ export class QueueTable {
         priority: -integer(row, 'urgency'),
         queuedAt: integer(row, 'queued_at'),
         runId: text(row, 'run_id'),
+        pauses: jsonOrNull<Pause[]>(row, 'pauses') ?? [],
       }))
   }
 
-  remove(entry: QueueEntry): void {
+  remove(entry: Omit<QueueEntry, 'pauses'>): void {
     this.#sql.exec(
       'DELETE FROM queue WHERE lane_id = ? AND urgency = ? AND queued_at = ? AND run_id = ?',
       entry.laneId,
@@ -119,21 +114,22 @@ export class QueueTable {
     return typeof row?.oldest === 'number' ? row.oldest : null
   }
 
-  setDeadline(due: number, runId: string): void {
+  /** When somebody must look at the run, should it still wait then. */
+  setDue(due: number, runId: string): void {
     this.#sql.exec('INSERT OR IGNORE INTO queue_deadlines (due, run_id) VALUES (?, ?)', due, runId)
   }
 
-  clearDeadline(due: number, runId: string): void {
+  clearDue(due: number, runId: string): void {
     this.#sql.exec('DELETE FROM queue_deadlines WHERE due = ? AND run_id = ?', due, runId)
   }
 
-  deadlinesUntil(now: number, limit: number): { due: number; runId: string }[] {
+  duesUntil(now: number, limit: number): { due: number; runId: string }[] {
     return this.#sql
       .exec('SELECT due, run_id FROM queue_deadlines WHERE due <= ? ORDER BY due LIMIT ?', now, limit)
       .map(row => ({ due: integer(row, 'due'), runId: text(row, 'run_id') }))
   }
 
-  nextDeadline(): number | null {
+  nextDue(): number | null {
     const [row] = this.#sql.exec('SELECT due FROM queue_deadlines ORDER BY due LIMIT 1')
     return row === undefined ? null : integer(row, 'due')
   }
@@ -201,7 +197,15 @@ function anchorsOf(labels: Labels): string[] {
 }
 
 function toLane(row: Record<string, unknown>): LaneRecord {
-  return { id: integer(row, 'lane_id'), queued: integer(row, 'queued'), ...json<LaneKey>(row, 'key') }
+  const { labels, memoryMb, forbidden, retried } = json<LaneKey>(row, 'key')
+  return {
+    id: integer(row, 'lane_id'),
+    queued: integer(row, 'queued'),
+    labels,
+    memoryMb,
+    forbidden,
+    retried,
+  }
 }
 
 /** The same key always gives the same text, whatever order its labels and runners came in. */
@@ -209,6 +213,7 @@ function canonical(key: LaneKey): string {
   return JSON.stringify({
     labels: Object.fromEntries(Object.entries(key.labels).sort(([a], [b]) => (a < b ? -1 : 1))),
     memoryMb: key.memoryMb,
-    tried: [...key.tried].sort((a, b) => (a.runnerId < b.runnerId ? -1 : 1)),
+    forbidden: key.forbidden.toSorted(),
+    retried: key.retried,
   })
 }

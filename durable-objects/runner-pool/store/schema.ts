@@ -82,6 +82,24 @@ const MIGRATIONS: readonly string[] = [
     session_id TEXT PRIMARY KEY, runner_id TEXT NOT NULL, run_id TEXT NOT NULL, ended_at INTEGER NOT NULL
   ) WITHOUT ROWID;
   `,
+  // Whoever had a run may have it again. A lane that waits already keeps what makes its key its own.
+  `
+  ALTER TABLE queue ADD COLUMN pauses TEXT;
+  UPDATE runs SET tried = (
+    SELECT json_group_array(json_object(
+      'runnerId', json_extract(value, '$.runnerId'), 'until', 0, 'times', 1,
+      'forbidden', json(iif(json_extract(value, '$.forbidden'), 'true', 'false'))
+    )) FROM json_each(runs.tried)
+  ) WHERE tried <> '[]';
+  UPDATE lanes SET key = json_set(
+    iif(json_array_length(key, '$.tried') = 0, json_remove(key, '$.tried'), key),
+    '$.forbidden', json((
+      SELECT json_group_array(json_extract(value, '$.runnerId')) FROM json_each(lanes.key, '$.tried')
+      WHERE json_extract(value, '$.forbidden')
+    )),
+    '$.retried', json(iif(json_array_length(key, '$.tried') = 0, 'false', 'true'))
+  );
+  `,
 ]
 
 /** True once the object was initialised; looking must not create anything. */
