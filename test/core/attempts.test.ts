@@ -272,6 +272,14 @@ describe('a run that nobody takes', () => {
     expect(runner.sync().offers).toEqual([])
   })
 
+  test('takes up no slot when its time is over before the alarm comes', () => {
+    for (let i = 0; i < 5; i++) pool.enqueue(`run_${i}`, { queue_timeout_seconds: 60 })
+    pool.enqueue('run_last', { priority: -100 })
+    pool.pass(60_000)
+    expect(runner.sync().offers).toMatchObject([{ run_id: 'run_last' }])
+    expect(pool.run('run_0').failure?.code).toBe('queue_timeout')
+  })
+
   test('is given its whole time again after an attempt, but not after a lapsed offer', () => {
     pool.enqueue('run_1', { queue_timeout_seconds: 60 })
     const session = runner.take()

@@ -25,6 +25,14 @@ import { ensureStreams } from './streams.ts'
  */
 const OFFERS_PER_REPLY = 32
 
+/** With the alarm very late more runs may have timed out than one sync should see to; the next goes on. */
+const GRANT_ROUNDS = 8
+
+interface Granted {
+  readonly lease: LeaseRecord
+  readonly run: RunRecord
+}
+
 /**
  * One sync: the runner's full observed state in, its full desired state out.
  *
@@ -119,12 +127,21 @@ function grant(
   runner: RunnerRecord,
   live: readonly LeaseRecord[],
   request: SyncRequest,
-): { lease: LeaseRecord; run: RunRecord }[] {
+): Granted[] {
   const occupied = new Set(live.map(lease => lease.sessionId))
   const openOffers = live.filter(lease => lease.state === 'offered').length
   for (const report of request.leases) if (report.state !== 'exited') occupied.add(report.session_id)
   const slots = Math.min(request.slots.max - occupied.size, OFFERS_PER_REPLY - openOffers)
-  return assign(ctx, runner, live, slots).flatMap(entry => offer(ctx, entry, runner) ?? [])
+  const granted: Granted[] = []
+  // A run whose time is over ends when its turn comes; the slot goes to the next.
+  for (let round = 0; round < GRANT_ROUNDS; round++) {
+    const leases = [...live, ...granted.map(({ lease }) => lease)]
+    const entries = assign(ctx, runner, leases, slots - granted.length)
+    const offered = entries.flatMap(entry => offer(ctx, entry, runner) ?? [])
+    granted.push(...offered)
+    if (offered.length === entries.length) break
+  }
+  return granted
 }
 
 /**
