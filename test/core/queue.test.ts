@@ -67,8 +67,8 @@ test('the oldest waiting run is found over all lanes and priorities, with one qu
   const queue = new QueueTable(sql)
   expect(queue.oldestQueuedAt()).toBeNull()
   for (let i = 0; i < 60; i++) {
-    const key = { labels: { build: `${i % 20}` }, memoryMb: 0, tried: [] }
-    queue.push(key, i % 3, i === 37 ? 5 : 100 + i, `run_${i}`)
+    const run = waiting(`run_${i}`, i === 37 ? 5 : 100 + i)
+    queue.push(key({ labels: { build: `${i % 20}` } }), { ...run, priority: i % 3 })
   }
   const asked = vi.spyOn(sql, 'exec')
   expect(queue.oldestQueuedAt()).toBe(5)
