@@ -6,6 +6,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type FakeControlPlane, POOL } from './fake-control-plane.ts'
 
 const MAIN = join(import.meta.dirname, '../../../runner/main.ts')
+/** Ends the daemon with the process that started it, however that ends. */
+const FOLLOW_PARENT = new URL('../../../scripts/launch/follow-parent.mjs', import.meta.url).href
 /** Long enough for a loaded machine; no test depends on how much of it is used. */
 const PATIENCE_MS = 40_000
 
@@ -28,10 +30,10 @@ export class RunnerProcess {
     args: readonly string[] = [],
     wrapper: readonly string[] = [],
   ) {
-    const [program = '', ...words] = [...wrapper, process.execPath, MAIN, ...args]
+    const [program = '', ...words] = [...wrapper, process.execPath, '--import', FOLLOW_PARENT, MAIN, ...args]
     this.#child = spawn(program, words, {
-      env: { PATH: process.env.PATH ?? '', ...env },
-      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { PATH: process.env.PATH ?? '', ...env, CERTYN_LIFELINE_FD: '3' },
+      stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
     })
     let rest = ''
     this.#child.stdout?.on('data', (chunk: Buffer) => {
