@@ -37,6 +37,8 @@ class Overlap {
   #same = 0
   #endsLine = true
   #skip: ((bytes: Uint8Array) => Uint8Array) | null = null
+  /** Used again and again: whole logs pass through here. */
+  #room = Buffer.alloc(0)
 
   constructor(spool: Spool) {
     this.#spool = spool
@@ -47,7 +49,8 @@ class Overlap {
     if (this.#skip !== null) return this.#skip(bytes)
     const size = Math.min(bytes.length, this.#length - this.#same)
     if (size === 0) return bytes
-    const before = Buffer.from(await this.#spool.read(this.#same, size))
+    if (this.#room.length < size) this.#room = Buffer.alloc(size)
+    const before = await this.#spool.read(this.#same, size, this.#room)
     if (!before.equals(bytes.subarray(0, size))) return (await this.#differ(bytes))(bytes)
     this.#same += size
     this.#endsLine = bytes.at(-1) === NEWLINE

@@ -60,10 +60,11 @@ export class Spool {
     this.#closing = Buffer.from(`${await this.#lineBreak()}${text}`).subarray(0, room)
   }
 
-  /** @returns up to `size` bytes from `at`, none at the end */
-  async read(at: number, size: number): Promise<Uint8Array> {
+  /** @param into room for them, where the caller has some @returns up to `size` bytes from `at`, none at the end */
+  async read(at: number, size: number, into?: Buffer): Promise<Buffer> {
     if (at >= this.#written) return this.#closing.subarray(at - this.#written, at - this.#written + size)
-    const wanted = Buffer.alloc(Math.min(size, this.#written - at))
+    const length = Math.min(size, this.#written - at)
+    const wanted = into?.subarray(0, length) ?? Buffer.alloc(length)
     const { bytesRead } = await this.#file.read(wanted, 0, wanted.length, at)
     return wanted.subarray(0, bytesRead)
   }

@@ -25,7 +25,7 @@ export interface Executor {
   /**
    * What the session wrote, as lines of the log, from its beginning, or the oldest there still is, until it ends; what
    * is read again is the same again. It may end early: only what is read after the session's end is all of it. Throws
-   * when it cannot be read now, and on abort; gives nothing where nothing ever ran.
+   * when it cannot be read now, and on abort; gives nothing where nothing ever ran. A piece is good until the next.
    */
   output(sessionId: string, signal: AbortSignal): AsyncIterable<Uint8Array>
   /** Resolves when the session has ended. Rejects when the connection is lost, and on abort. */

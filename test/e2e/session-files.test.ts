@@ -23,7 +23,8 @@ function textOf(log: string, stream?: 'stdout' | 'stderr'): string {
 }
 
 describe.skipIf(!HAS_ENGINE)('what a session leaves', () => {
-  const controlPlane = new ControlPlane()
+  // None of these is about leases, and some take a busy machine long.
+  const controlPlane = new ControlPlane({ SelfHosted__LeaseTtlSeconds: '60' })
   let image: string
   let tenant: Tenant
   let daemon: Daemon
@@ -121,20 +122,22 @@ describe.skipIf(!HAS_ENGINE)('what a session leaves', () => {
     await tenant.ends(id)
     await until('the log is complete', () => isLogComplete(id))
     expect(await countLines(id)).toBe(1_000_000)
-    expect(host.peakMemoryBytes() - before).toBeLessThan(100 * 1024 * 1024)
+    // Seen: up to 71 MB. Holding the output once more than it must makes it 206.
+    expect(host.peakMemoryBytes() - before).toBeLessThan(128 * 1024 * 1024)
     await host.end('SIGTERM')
   })
 
   test('all of an output that is faster than the uplink, long after its container is gone', async () => {
     const before = daemon.peakMemoryBytes()
-    network.uplinkBytesPerSecond = 3_000_000
+    // All of it would take two minutes.
+    network.uplinkBytesPerSecond = 100_000
     const { id } = await tenant.run({ image, command: printing(100_000) })
     await tenant.ends(id)
     await noContainersLeft((await tenant.runners()).map(runner => runner.id))
     const early = Number((await fetchOf(id, 'logs')).headers.get('content-length'))
     expect(early).toBeLessThan(10_000_000)
-    await until('the log is complete', () => isLogComplete(id))
     network.uplinkBytesPerSecond = Number.POSITIVE_INFINITY
+    await until('the log is complete', () => isLogComplete(id))
     expect(await countLines(id)).toBe(100_000)
     expect(daemon.peakMemoryBytes() - before).toBeLessThan(60 * 1024 * 1024)
   })
@@ -178,10 +181,10 @@ describe.skipIf(!HAS_ENGINE)('what a session leaves', () => {
       try { fs.linkSync('/etc/hostname', 'hard') } catch (error) { console.log('hard link: ' + error.code) }
       require('net').createServer().listen('socket', () => {
         fs.writeFileSync('kept.txt', 'kept')
-        const all = []; for (;;) all.push(Buffer.alloc(8 << 20, 1))
+        process.kill(process.pid, 'SIGKILL')
       })`
-    const { id } = await tenant.run({ image, command: node(script), resources: { memory_mb: 128 } })
-    expect((await tenant.ends(id)).failure?.code).toBe('oom')
+    const { id } = await tenant.run({ image, command: node(script) })
+    expect((await tenant.ends(id)).exit_code).toBe(137)
     const log = await completeLog(id)
     expect(log).toContain('hard link: E')
     for (const name of [...Object.keys(planted), 'socket'])
@@ -241,7 +244,7 @@ describe.skipIf(!HAS_ENGINE)('what a session leaves', () => {
     )
     await daemon.end('SIGKILL')
     await daemon.online(tenant)
-    await tenant.ends(id)
+    expect((await tenant.ends(id)).attempt).toBe(1)
     const log = await completeLog(id)
     expect(textOf(log).split('\n')).toEqual(Array.from({ length: 20_000 }, (_, at) => `line ${at}`))
     await until('the artifact is there', async () => (await fetchOf(id, 'artifacts/last.txt')).ok)

@@ -167,9 +167,9 @@ export class HostExecutor implements Executor {
     const file = await open(hostFiles(this.#directory(sessionId)).output, 'r').catch(() => null)
     if (file === null) return
     try {
+      const bytes = Buffer.alloc(OUTPUT_READ_BYTES)
       for (let at = 0; ; ) {
         const isOver = this.#look(sessionId).state !== 'running'
-        const bytes = Buffer.alloc(OUTPUT_READ_BYTES)
         const { bytesRead } = await file.read(bytes, 0, bytes.length, at)
         at += bytesRead
         if (bytesRead > 0) yield bytes.subarray(0, bytesRead)
