@@ -191,6 +191,35 @@ describe('a ring', () => {
     expect(rings.toSorted()).toEqual([0, 1, 1])
   })
 
+  test.for(['awake', 'evicted'])(
+    'calls the only runner back when the run it failed may be tried there again; object %s',
+    async how => {
+      const { pool, runner, doorbell } = await one()
+      await pool.enqueue()
+      const session = await runner.offered()
+      await runner.sync([{ ...exited(session), exit: { code: null, reason: 'pull_failed' } }])
+      await doorbell.rings()
+      if (how === 'evicted') await pool.evict()
+      await pool.passWithAlarms(9_999)
+      expect(await doorbell.rings()).toBe(0)
+      await pool.passWithAlarms(1)
+      expect(await doorbell.rings()).toBe(1)
+      expect((await runner.sync()).offers).toMatchObject([{ attempt: 2 }])
+    },
+  )
+
+  test('goes to another runner at once when a run comes back', async () => {
+    const { pool, runners } = await poolWithDoorbells(2)
+    await pool.enqueue()
+    const [first, second] = runners
+    const session = (await first?.runner.offered()) ?? ''
+    await pool.passWithAlarms(3_000)
+    await Promise.all(runners.map(({ doorbell }) => doorbell.rings()))
+    await first?.runner.sync([{ ...exited(session), exit: { code: null, reason: 'pull_failed' } }])
+    expect(await first?.doorbell.rings()).toBe(0)
+    expect(await second?.doorbell.rings()).toBe(1)
+  })
+
   test('that a sync answered is not repeated', async () => {
     const { pool, runner, doorbell } = await one()
     await pool.enqueue()
