@@ -55,6 +55,7 @@ export class Host {
   /** True times between which the daemon could not enforce anything. */
   pausedUntil = 0
   lastDownAt = Number.NEGATIVE_INFINITY
+  wipedAt = Number.NEGATIVE_INFINITY
   /** Whether the pool takes this daemon for the runner; one that it refused ends its sessions and idles. */
   isInGoodStanding = false
   onReply: (host: Host, request: SyncRequest, reply: SyncResponse) => void = () => {}
@@ -130,6 +131,7 @@ export class Host {
   /** A wiped state directory: the next daemon is a stranger with the same name. */
   wipe(): void {
     this.kill()
+    this.wipedAt = this.#world.now
     this.disk = { boot: 0, journal: new Map(), credential: null, lastSync: null }
   }
 

@@ -17,6 +17,7 @@ import {
   type SyncRequest,
   type SyncResponse,
 } from '../../protocol/runner-api.ts'
+import { FOUND_LEASE_MS, LEASE_KILL_MS } from '../../runner/daemon/ledger.ts'
 import { Clockwork } from './clockwork.ts'
 import { Host } from './daemon.ts'
 import { type Container, Engine, type Script } from './engine.ts'
@@ -29,6 +30,8 @@ const CHAOS_MS = 10 * 60_000
 const CALM_MS = 60 * 60_000
 /** A daemon that was away cannot have enforced anything; right after it is back it gets a moment to. */
 const REACTION_MS = 3_000
+/** One whose memory was wiped knows of no lease, and waits for whoever claims what it finds running before it ends it. */
+const ORPHAN_MS = 5_000 + FOUND_LEASE_MS + LEASE_KILL_MS + REACTION_MS
 
 /** The grace is what the clock rule rests on: longer than the runner's ten seconds between SIGTERM and SIGKILL. */
 function rulesFor(random: Random): Rules {
@@ -343,7 +346,8 @@ class World {
       const lately = this.#time.now - host.lastDownAt < REACTION_MS
       const excused = !host.isEnforcing || lately || this.#time.now < host.engine.downUntil + REACTION_MS
       for (const other of host.engine.running()) {
-        if (other.runId !== container.runId || other === container || excused) continue
+        const isOrphan = !host.disk.journal.has(other.sessionId) && this.#time.now < host.wipedAt + ORPHAN_MS
+        if (other.runId !== container.runId || other === container || excused || isOrphan) continue
         insist(
           false,
           `I4: ${container.sessionId} starts on ${on.id} while ${other.sessionId} runs on ${host.engine.id}`,
