@@ -150,7 +150,7 @@ test('the whole template, as it is promised', () => {
       Init: true,
       RestartPolicy: { Name: 'no' },
       AutoRemove: false,
-      LogConfig: { Type: 'json-file', Config: { 'max-size': '64m', 'max-file': '5' } },
+      LogConfig: { Type: 'json-file', Config: { 'max-size': '512m', 'max-file': '2' } },
     },
   })
 })

@@ -124,7 +124,8 @@ export class Host {
 
   pause(ms: number): void {
     if (!this.isUp) return
-    this.pausedUntil = this.#world.now + ms
+    // A pause within a longer one ends nothing: what waits for the longer one's end still does.
+    this.pausedUntil = Math.max(this.pausedUntil, this.#world.now + ms)
     this.lastDownAt = this.pausedUntil
   }
 

@@ -5,7 +5,7 @@ import { ARTIFACT_PART_BYTES } from '../../protocol/limits.ts'
 import { begin, chunk, complete, evict, follow, MIB, next, part, pattern, read, upload } from './bringing.ts'
 import { call } from './client.ts'
 import { endSession, type LiveRun, liveRun, syncLive } from './stream-sockets.ts'
-import { makeKey, ok, runnerPath, sync } from './world.ts'
+import { makeKey, makeRunner, ok, runnerPath, sync } from './world.ts'
 
 /** What becomes of a session's files beyond the plain case: caps, outages, further attempts, and the end of it all. */
 
@@ -125,11 +125,11 @@ describe('a log', () => {
 })
 
 describe('the log of a run that is tried again', () => {
-  /** The same run, in the session that follows the one that failed. */
+  /** The same run, in the session that follows the one that failed; another runner has it at once. */
   async function nextAttempt(live: LiveRun): Promise<LiveRun> {
-    const { seq } = live
-    const offered = ok(await sync(live.runner, seq + 1)).body.offers[0].session_id
-    const again = { ...live, sessionId: offered, seq: seq + 1 }
+    const runner = await makeRunner(live.tenant, live.poolId, 'runner-next')
+    const offered = ok(await sync(runner, 1)).body.offers[0].session_id
+    const again = { ...live, runner, sessionId: offered, seq: 1 }
     await syncLive(again)
     return again
   }
