@@ -78,6 +78,7 @@ export class LiveView {
     const stopListening = cdp.listen(event => screencast.handle(event))
     cdp.closed.then(() => {
       stopListening()
+      screencast.watch(false)
       if (this.#screencast !== screencast) return
       this.#cdp = null
       this.#screencast = null

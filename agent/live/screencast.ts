@@ -19,6 +19,12 @@ type Cast = typeof SHOWN | typeof LOOKED_AT
 /** Pictures are compressed side by side and may overtake each other by this much; more, and the clock was set. */
 const OVERTAKING_LIMIT_S = 2
 
+/**
+ * A cast that has been silent for so long is begun anew. Mostly the page is at rest and shows itself once more; but a
+ * page that navigates just when its cast begins may never be heard of again.
+ */
+const SILENCE_LIMIT_MS = 4_000
+
 /** Pages only: not workers, not Chromium's own windows. */
 const PAGES_ONLY = [{ type: 'page' }, { exclude: true }]
 
@@ -51,6 +57,7 @@ export class Screencast {
   /** What was asked of Chromium last, by session. */
   readonly #casts = new Map<string, Cast>()
   #isWatched = false
+  #silence: ReturnType<typeof setTimeout> | undefined
   /** When the newest picture of this cast was taken, in epoch seconds. */
   #newest = Number.NEGATIVE_INFINITY
 
@@ -74,6 +81,7 @@ export class Screencast {
 
   watch(isWatched: boolean): void {
     this.#isWatched = isWatched
+    if (!isWatched) clearTimeout(this.#silence)
     this.#apply()
   }
 
@@ -104,6 +112,7 @@ export class Screencast {
 
   #picture(sessionId: string, params: unknown): void {
     if (!this.#isWatched || this.#casts.get(sessionId) !== SHOWN) return
+    this.#limitSilence()
     const { data, metadata, sessionId: cast } = Shot.parse(params)
     const ack = () => this.#tell('Page.screencastFrameAck', { sessionId: cast }, sessionId)
     const takenAt = metadata.timestamp ?? this.#parts.wallMs() / 1000
@@ -139,8 +148,16 @@ export class Screencast {
     this.#casts.delete(sessionId)
     if (wanted === undefined) return
     this.#casts.set(sessionId, wanted)
-    if (wanted === SHOWN) this.#newest = Number.NEGATIVE_INFINITY
+    if (wanted === SHOWN) {
+      this.#newest = Number.NEGATIVE_INFINITY
+      this.#limitSilence()
+    }
     this.#tell('Page.startScreencast', wanted, sessionId)
+  }
+
+  #limitSilence(): void {
+    clearTimeout(this.#silence)
+    this.#silence = setTimeout(() => this.refresh(), SILENCE_LIMIT_MS)
   }
 
   /** Chromium handles a session's commands in order; one that fails belongs to a page that is closing. */

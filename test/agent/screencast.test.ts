@@ -1,16 +1,22 @@
-import { expect, test } from 'vitest'
+import { afterEach, expect, test, vi } from 'vitest'
 import { Screencast } from '../../agent/live/screencast.ts'
 
 const TARGET = { sessionId: 'page', targetInfo: { targetId: 'target', type: 'page' } }
+
+afterEach(() => {
+  vi.useRealTimers()
+})
 
 /** A watched page, and what comes of the pictures that Chromium sends of it. */
 function watchedPage() {
   const shown: number[] = []
   const acknowledged: unknown[] = []
+  const asked: string[] = []
   const screencast = new Screencast({
     cdp: {
       send: async (method, params) => {
         if (method === 'Page.screencastFrameAck') acknowledged.push(params)
+        else asked.push(method)
       },
     },
     wallMs: () => 0,
@@ -26,7 +32,7 @@ function watchedPage() {
     const params = { data: '', metadata, sessionId: 1 }
     screencast.handle({ method: 'Page.screencastFrame', params, sessionId: 'page' })
   }
-  return { screencast, picture, shown, acknowledged }
+  return { screencast, picture, shown, acknowledged, asked }
 }
 
 test('a picture that a newer one has overtaken is not shown, and still acknowledged', () => {
@@ -42,4 +48,21 @@ test('a clock that was set back, and a cast that begins anew, hold nothing up', 
   screencast.refresh()
   picture(5.05)
   expect(shown).toEqual([10_000, 5_000, 5_100, 5_050])
+})
+
+test('a cast that gives no picture is begun anew, again and again, while anybody watches', () => {
+  vi.useFakeTimers()
+  const { screencast, picture, asked } = watchedPage()
+  expect(asked).toEqual(['Page.startScreencast'])
+  vi.advanceTimersByTime(4_000)
+  vi.advanceTimersByTime(4_000)
+  const anew = ['Page.stopScreencast', 'Page.startScreencast']
+  expect(asked).toEqual(['Page.startScreencast', ...anew, ...anew])
+  vi.advanceTimersByTime(3_999)
+  picture(1)
+  vi.advanceTimersByTime(3_999)
+  expect(asked).toHaveLength(5)
+  screencast.watch(false)
+  vi.advanceTimersByTime(60_000)
+  expect(asked).toHaveLength(6)
 })

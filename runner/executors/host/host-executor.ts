@@ -184,7 +184,8 @@ export class HostExecutor implements Executor {
 
   async remove(sessionId: string, abort?: AbortSignal): Promise<void> {
     await this.signal(sessionId, 'SIGKILL', abort)
-    await rm(this.#directory(sessionId), { recursive: true, force: true })
+    // The shim may be writing how its command ended just now.
+    await rm(this.#directory(sessionId), { recursive: true, force: true, maxRetries: 5, retryDelay: 50 })
   }
 
   #directory(sessionId: string): string {
