@@ -3,6 +3,7 @@ import {
   ApiKeyId,
   AuditEventId,
   EnvironmentId,
+  MemberId,
   PoolId,
   RegistrationTokenId,
   RunId,
@@ -54,11 +55,34 @@ export const CreatedApiKey = z.object({
 })
 export const CreatedTenant = z.object({ tenant: Tenant, api_key: CreatedApiKey })
 
+/** Somebody who signs in through Cloudflare Access, by the e-mail address it vouches for. */
+export const Email = z.string().toLowerCase().pipe(z.email()).pipe(z.string().max(254))
+export const Member = z.object({ id: MemberId, email: z.string(), role: Role, created_at: Timestamp })
+export type Member = z.infer<typeof Member>
+export const PutMember = z.strictObject({ email: Email, role: Role })
+export const DeleteMember = z.strictObject({ email: Email })
+
+/** Who calls: a key, or a member, whose name is the e-mail address. */
+export const Actor = ApiKey.extend({ id: z.union([ApiKeyId, MemberId]) })
+export type Actor = z.infer<typeof Actor>
+
 export const Me = z.object({
   tenant: Tenant,
-  key: ApiKey,
+  key: Actor,
   features: z.object({ self_hosted_runners: z.boolean(), self_hosted_relay: z.boolean() }),
 })
+
+export type Me = z.infer<typeof Me>
+
+/**
+ * Without a key: as whom Cloudflare Access vouches for; `tenant` where that address is a member of several.
+ */
+export const SignIn = z.strictObject({
+  api_key: z.string().max(1024).optional(),
+  tenant: Slug.optional(),
+})
+export const BrowserSession = Me.extend({ expires_at: Timestamp })
+export type BrowserSession = z.infer<typeof BrowserSession>
 
 export const PoolState = z.enum(['active', 'draining'])
 export type PoolState = z.infer<typeof PoolState>

@@ -11,6 +11,7 @@ export const ID_PREFIXES = {
   session: 'ses',
   command: 'cmd',
   apiKey: 'key',
+  member: 'mem',
   auditEvent: 'aud',
   liveLink: 'lnk',
 } as const
@@ -33,5 +34,6 @@ export const RunId = idSchema('run')
 export const SessionId = idSchema('session')
 export const CommandId = idSchema('command')
 export const ApiKeyId = idSchema('apiKey')
+export const MemberId = idSchema('member')
 export const LiveLinkId = idSchema('liveLink')
 export const AuditEventId = idSchema('auditEvent')

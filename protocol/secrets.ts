@@ -8,6 +8,7 @@ export const SECRET_PREFIXES = {
   runnerCredential: 'cty_run',
   viewerTicket: 'cty_view',
   liveLink: 'cty_link',
+  browserSession: 'cty_web',
 } as const
 
 export type SecretKind = keyof typeof SECRET_PREFIXES
