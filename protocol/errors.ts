@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import * as z from 'zod'
 
 /** Every refusal a caller can meet, with its HTTP status and title. Total: a new code needs a row here. */
 export const ERRORS = {

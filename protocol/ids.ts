@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import * as z from 'zod'
 
 /** TypeID style: a three-letter kind, then a UUIDv7 in 26 characters of Crockford base32. */
 export const ID_PREFIXES = {

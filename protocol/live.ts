@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import * as z from 'zod'
 import { ApiKeyId, LiveLinkId, RunId } from './ids.ts'
 import { WatchMode } from './stream.ts'
 import { Timestamp } from './text.ts'

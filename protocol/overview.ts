@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import * as z from 'zod'
 import { PoolStats } from './admin-api.ts'
 import { PoolId, RegistrationTokenId, RunId, RunnerId } from './ids.ts'
 import { TERMINAL_STATUSES } from './run.ts'

@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import * as z from 'zod'
 import { EnvironmentId, PoolId, RunId, RunnerId, SessionId } from './ids.ts'
 import { ImageReference } from './image-reference.ts'
 import { COMMAND_LIMIT_ITEMS, ENV_LIMIT_BYTES } from './limits.ts'

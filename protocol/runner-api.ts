@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import * as z from 'zod'
 import { CommandId, PoolId, RunId, RunnerId, SessionId } from './ids.ts'
 import { SLOT_LIMIT, SYNC_ACK_LIMIT, SYNC_LEASE_LIMIT } from './limits.ts'
 import { Resources } from './run.ts'

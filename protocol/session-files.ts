@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import * as z from 'zod'
 import { ARTIFACT_COUNT_LIMIT, ARTIFACT_LIMIT_BYTES, ARTIFACT_NAME_LIMIT_BYTES } from './limits.ts'
 
 /** What a session leaves: its log, appended by offset, and the artifacts, uploaded in parts. */

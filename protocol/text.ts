@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import * as z from 'zod'
 import { LABEL_LIMIT_CHARS, LABEL_LIMIT_ITEMS, NAME_LIMIT_CHARS, NOTE_LIMIT_CHARS } from './limits.ts'
 
 /**

@@ -1,6 +1,9 @@
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdir, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { build, stop } from 'esbuild'
+
+/** Pages that stand for themselves, so that a viewer with a link loads nothing of the dashboard. */
+const PAGES = ['index.html', 'live/index.html'] as const
 
 /** What the Worker serves as static assets, into dist/dashboard. @returns its folder */
 export async function buildDashboard(root: string): Promise<string> {
@@ -9,20 +12,29 @@ export async function buildDashboard(root: string): Promise<string> {
   const made = `${folder}.${process.pid}`
   await build({
     absWorkingDir: root,
-    entryPoints: { live: 'dashboard/live/main.ts', 'live-style': 'dashboard/live/live.css' },
+    entryPoints: [
+      { in: 'dashboard/app/main.tsx', out: 'app' },
+      { in: 'dashboard/style/app.css', out: 'app' },
+      { in: 'dashboard/live/main.ts', out: 'live' },
+      { in: 'dashboard/live/live.css', out: 'live' },
+    ],
     outdir: path.join(made, 'assets'),
     bundle: true,
+    splitting: true,
+    chunkNames: 'part-[hash]',
     minify: true,
     format: 'esm',
-    target: ['chrome111', 'firefox115', 'safari16.4'],
+    jsx: 'automatic',
+    define: { 'process.env.NODE_ENV': '"production"' },
+    target: ['chrome123', 'firefox120', 'safari17.5'],
     legalComments: 'none',
     logLevel: 'warning',
   })
   await stop()
-  await rename(path.join(made, 'assets', 'live-style.css'), path.join(made, 'assets', 'live.css'))
-  await mkdir(path.join(made, 'live'), { recursive: true })
-  const page = await readFile(path.join(root, 'dashboard', 'live', 'index.html'))
-  await writeFile(path.join(made, 'live', 'index.html'), page)
+  for (const page of PAGES) {
+    await mkdir(path.join(made, path.dirname(page)), { recursive: true })
+    await cp(path.join(root, 'dashboard', page), path.join(made, page))
+  }
   await rm(folder, { recursive: true, force: true })
   await rename(made, folder).catch(async error => {
     await rm(made, { recursive: true, force: true })

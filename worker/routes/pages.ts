@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { accepted, type Result, refused } from '../../protocol/errors.ts'
-import { RunId } from '../../protocol/ids.ts'
+import { PoolId, RunId } from '../../protocol/ids.ts'
 import { anyone } from '../auth/guards.ts'
 import type { Edge } from '../edge.ts'
 import type { Reply } from '../http/reply.ts'
@@ -26,7 +26,40 @@ const PAGE_HEADERS = {
   'x-content-type-options': 'nosniff',
 } as const
 
+/**
+ * Every place of the dashboard, which finds its way there by itself: see dashboard/app/routes.tsx. They are named one
+ * by one, so that any other path stays a 404.
+ */
+const DASHBOARD_PLACES = {
+  '/': undefined,
+  '/environments': undefined,
+  '/environments/runners': undefined,
+  '/environments/runners/{pool_id}': z.object({ pool_id: PoolId }),
+  '/runs': undefined,
+  '/runs/{run_id}': z.object({ run_id: RunId }),
+  '/live-links': undefined,
+  '/api-keys': undefined,
+  '/members': undefined,
+  '/audit': undefined,
+} as const satisfies Readonly<Record<string, z.ZodType | undefined>>
+
 export const pageRoutes = [
+  ...Object.entries(DASHBOARD_PLACES).map(([path, params]) =>
+    defineRoute({
+      method: 'get',
+      path,
+      tag: 'Service',
+      summary: 'A page of the dashboard',
+      guard: anyone,
+      limit: 'nothing',
+      ...(params !== undefined && { params: params as z.ZodType }),
+      query: z.looseObject({}),
+      statuses: [200],
+      answer: z.string(),
+      refusals: ['not_found'],
+      handle: call => asset(call, '/index.html'),
+    }),
+  ),
   defineRoute({
     method: 'get',
     path: '/live/{run_id}',

@@ -1,0 +1,46 @@
+import type { UseInfiniteQueryResult } from '@tanstack/react-query'
+import type { ReactNode } from 'react'
+import { messageOf } from '../api/client.ts'
+import { Button } from './button.tsx'
+import { Trouble } from './trouble.tsx'
+
+interface Pages<Item> {
+  readonly pages: readonly { readonly items: readonly Item[] }[]
+}
+
+interface ListProps<Item> {
+  readonly query: UseInfiniteQueryResult<Pages<Item>>
+  /** What to do when there is nothing yet. */
+  readonly empty: ReactNode
+  readonly children: (items: readonly Item[]) => ReactNode
+}
+
+/** A list that is read page by page. What is on screen stays there while it is asked for again. */
+export function List<Item>({ query, empty, children }: ListProps<Item>) {
+  if (query.data === undefined) {
+    return query.isError ? <Trouble>{messageOf(query.error)}</Trouble> : <Loading />
+  }
+  const items = query.data.pages.flatMap(page => page.items)
+  if (items.length === 0) return <div className="empty">{empty}</div>
+  return (
+    <>
+      {children(items)}
+      {query.hasNextPage && (
+        <p className="more">
+          <Button busy={query.isFetchingNextPage} onClick={() => void query.fetchNextPage()}>
+            Show more
+          </Button>
+        </p>
+      )}
+    </>
+  )
+}
+
+/** Nothing is shown for the first moment: most answers are quicker. */
+export function Loading() {
+  return (
+    <p className="loading" role="status">
+      Loading …
+    </p>
+  )
+}
