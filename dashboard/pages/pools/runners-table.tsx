@@ -11,6 +11,7 @@ import { Labels } from '../../kit/labels.tsx'
 import { List } from '../../kit/list.tsx'
 import { SlotBar } from '../../kit/slot-bar.tsx'
 import { RunnerBadge } from '../../kit/status.tsx'
+import { Table } from '../../kit/table.tsx'
 import { Ago } from '../../kit/time.tsx'
 import { useAction } from '../../kit/use-action.ts'
 import { DrainDialog } from './drain-dialog.tsx'
@@ -25,29 +26,14 @@ export function RunnersTable({ poolId }: { readonly poolId: string }) {
         empty={<p>No runner has joined this pool yet. Create a token below to start one.</p>}
       >
         {items => (
-          <div className="table">
-            <table>
-              <thead>
-                <tr>
-                  <th scope="col">Name</th>
-                  <th scope="col">Status</th>
-                  <th scope="col">Last heartbeat</th>
-                  <th scope="col">Slots</th>
-                  <th scope="col">Runs</th>
-                  <th scope="col">Labels</th>
-                  <th scope="col">Version</th>
-                  <th scope="col">
-                    <span className="visually-hidden">Actions</span>
-                  </th>
-                </tr>
-              </thead>
-              <tbody>
-                {items.map(runner => (
-                  <RunnerRow key={runner.id} runner={runner} />
-                ))}
-              </tbody>
-            </table>
-          </div>
+          <Table
+            label="Runners of this pool"
+            head={['Name', 'Status', 'Last heartbeat', 'Slots', 'Runs', 'Labels', 'Version', '']}
+          >
+            {items.map(runner => (
+              <RunnerRow key={runner.id} runner={runner} />
+            ))}
+          </Table>
         )}
       </List>
     </section>

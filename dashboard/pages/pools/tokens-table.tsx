@@ -8,6 +8,7 @@ import { Badge } from '../../kit/badge.tsx'
 import { Button } from '../../kit/button.tsx'
 import { Confirm } from '../../kit/confirm.tsx'
 import { List } from '../../kit/list.tsx'
+import { Table } from '../../kit/table.tsx'
 import { Ago, useNow } from '../../kit/time.tsx'
 import { useAction } from '../../kit/use-action.ts'
 import { CreateTokenDialog } from './create-token-dialog.tsx'
@@ -40,27 +41,14 @@ function Tokens({ poolId }: { readonly poolId: string }) {
         }
       >
         {items => (
-          <div className="table">
-            <table>
-              <thead>
-                <tr>
-                  <th scope="col">Token</th>
-                  <th scope="col">State</th>
-                  <th scope="col">Uses</th>
-                  <th scope="col">Last use</th>
-                  <th scope="col">Runners online that joined with it</th>
-                  <th scope="col">
-                    <span className="visually-hidden">Actions</span>
-                  </th>
-                </tr>
-              </thead>
-              <tbody>
-                {items.map(token => (
-                  <TokenRow key={token.id} poolId={poolId} token={token} />
-                ))}
-              </tbody>
-            </table>
-          </div>
+          <Table
+            label="Registration tokens of this pool"
+            head={['Token', 'State', 'Uses', 'Last use', 'Online runners', '']}
+          >
+            {items.map(token => (
+              <TokenRow key={token.id} poolId={poolId} token={token} />
+            ))}
+          </Table>
         )}
       </List>
       {isCreating && <CreateTokenDialog poolId={poolId} onClose={() => setCreating(false)} />}

@@ -1,0 +1,23 @@
+import * as z from 'zod'
+import { Environment, type ExecutionTarget } from '../../protocol/admin-api.ts'
+import { call } from './client.ts'
+import { listQuery } from './lists.ts'
+import { SLOW_REFRESH_MS } from './query-client.ts'
+
+export const environmentsQuery = listQuery(['environments'], '/environments', Environment, SLOW_REFRESH_MS)
+
+export interface EnvironmentDraft {
+  readonly name: string
+  readonly execution_target: ExecutionTarget
+  readonly pool_id: string | null
+  readonly default_image: string | null
+}
+
+export const createEnvironment = (draft: EnvironmentDraft): Promise<Environment> =>
+  call('/environments', Environment, { method: 'POST', body: draft })
+
+export const updateEnvironment = (id: string, draft: EnvironmentDraft): Promise<Environment> =>
+  call(`/environments/${id}`, Environment, { method: 'PATCH', body: draft })
+
+export const deleteEnvironment = (id: string): Promise<undefined> =>
+  call(`/environments/${id}`, z.undefined(), { method: 'DELETE' })
