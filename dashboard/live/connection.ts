@@ -45,6 +45,7 @@ export class Connection {
   #socket: WebSocket | null = null
   #failures = 0
   #triesForNext = 0
+  #isStopped = false
   #timer: ReturnType<typeof setTimeout> | undefined
 
   constructor(parts: ConnectionParts) {
@@ -58,13 +59,22 @@ export class Connection {
     void this.#connect()
   }
 
+  /** Nothing is heard of it afterwards. */
+  stop(): void {
+    clearTimeout(this.#timer)
+    const socket = this.#socket
+    this.#socket = null
+    this.#isStopped = true
+    socket?.close(1000)
+  }
+
   send(message: FromViewer): void {
     if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message))
   }
 
   async #connect(): Promise<void> {
     const ticket = await this.#ticket()
-    if (ticket === null) return
+    if (ticket === null || this.#isStopped) return
     const url = new URL(`/api/v1/runs/${this.#parts.runId}/stream`, location.href)
     url.protocol = location.protocol === 'https:' ? 'wss:' : 'ws:'
     const socket = new WebSocket(url, [STREAM_SUBPROTOCOL, `${TICKET_SUBPROTOCOL_PREFIX}${ticket.ticket}`])
@@ -189,6 +199,7 @@ export class Connection {
   }
 
   #show(phase: Phase['phase'], reason: string): void {
+    if (this.#isStopped) return
     this.#parts.onPhase({ phase, reason })
   }
 }

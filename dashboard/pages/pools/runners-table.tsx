@@ -7,6 +7,7 @@ import { useMay } from '../../app/session-gate.tsx'
 import { Badge } from '../../kit/badge.tsx'
 import { Button } from '../../kit/button.tsx'
 import { Confirm } from '../../kit/confirm.tsx'
+import { shortId } from '../../kit/ids.ts'
 import { Labels } from '../../kit/labels.tsx'
 import { List } from '../../kit/list.tsx'
 import { SlotBar } from '../../kit/slot-bar.tsx'
@@ -137,9 +138,4 @@ function RunnerActions({ runner }: { readonly runner: Runner }) {
       )}
     </div>
   )
-}
-
-/** Enough of an id to recognise it by; its link is the whole one. */
-export function shortId(id: string): string {
-  return `${id.slice(0, 4)}…${id.slice(-6)}`
 }

@@ -1,0 +1,100 @@
+import { useEffect, useRef, useState } from 'react'
+import type { WatchMode } from '../../../protocol/stream.ts'
+import { useMay } from '../../app/session-gate.tsx'
+import { Badge, type Tone } from '../../kit/badge.tsx'
+import { Button } from '../../kit/button.tsx'
+import { Connection, type Phase } from '../../live/connection.ts'
+import { takeControl } from '../../live/controls.ts'
+import { Screen } from '../../live/screen.ts'
+import { ShareDialog } from './share-dialog.tsx'
+
+const PHASES: Readonly<Record<Phase['phase'], { readonly word: string; readonly tone: Tone }>> = {
+  connecting: { word: 'connecting', tone: 'warn' },
+  live: { word: 'live', tone: 'good' },
+  ended: { word: 'ended', tone: 'calm' },
+  refused: { word: 'cannot be watched', tone: 'bad' },
+}
+
+/** The browser of the run, through the relay. Nothing is streamed before somebody asks for it. */
+export default function LiveView({ runId }: { readonly runId: string }) {
+  const mayControl = useMay('member')
+  const [mode, setMode] = useState<WatchMode | null>(null)
+  const [isSharing, setSharing] = useState(false)
+  return (
+    <>
+      <div className="actions">
+        {mode === null ? (
+          <Button look="primary" onClick={() => setMode('view')}>
+            Watch
+          </Button>
+        ) : (
+          <Button onClick={() => setMode(null)}>Stop watching</Button>
+        )}
+        {mayControl && mode !== null && (
+          <Button
+            aria-pressed={mode === 'control'}
+            onClick={() => setMode(mode === 'control' ? 'view' : 'control')}
+          >
+            {mode === 'control' ? 'Give control back' : 'Take control'}
+          </Button>
+        )}
+        {mayControl && <Button onClick={() => setSharing(true)}>Share a live link</Button>}
+      </div>
+      {mode !== null && <Picture key={mode} runId={runId} mode={mode} />}
+      {isSharing && <ShareDialog runId={runId} onClose={() => setSharing(false)} />}
+    </>
+  )
+}
+
+function Picture({ runId, mode }: { readonly runId: string; readonly mode: WatchMode }) {
+  const canvas = useRef<HTMLCanvasElement>(null)
+  const [phase, setPhase] = useState<Phase>({ phase: 'connecting', reason: '' })
+  useEffect(() => {
+    const element = canvas.current
+    return element === null ? undefined : watch(element, runId, mode, setPhase)
+  }, [runId, mode])
+  const { word, tone } = PHASES[phase.phase]
+  return (
+    <figure className="live">
+      <figcaption role="status">
+        <Badge tone={tone}>{word}</Badge> {phase.reason}{' '}
+        {mode === 'control' && <strong>You control this browser; Shift+Esc gives the keyboard back.</strong>}
+      </figcaption>
+      <canvas ref={canvas} width={1280} height={720} role="img" aria-label="The browser of the run" />
+    </figure>
+  )
+}
+
+/** @returns a function that ends it */
+function watch(
+  canvas: HTMLCanvasElement,
+  runId: string,
+  mode: WatchMode,
+  onPhase: (phase: Phase) => void,
+): () => void {
+  let page = { width: canvas.width, height: canvas.height }
+  const screen = new Screen(canvas, seq => connection.send({ type: 'ack', seq }))
+  const connection = new Connection({
+    runId,
+    leave: { kind: 'session', mode },
+    onPhase,
+    onMessage: message => {
+      if (message.type !== 'hello' || message.width === null || message.height === null) return
+      page = { width: message.width, height: message.height }
+    },
+    onFrame: frame => screen.show(frame),
+  })
+  const release =
+    mode === 'control'
+      ? takeControl(
+          canvas,
+          () => page,
+          event => connection.send({ type: 'input', event }),
+        )
+      : () => undefined
+  connection.start()
+  return () => {
+    release()
+    connection.stop()
+  }
+}

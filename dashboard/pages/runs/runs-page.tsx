@@ -1,0 +1,132 @@
+import { useInfiniteQuery } from '@tanstack/react-query'
+import { useState } from 'react'
+import { Link, useSearchParams } from 'wouter'
+import type { Environment } from '../../../protocol/admin-api.ts'
+import { RUN_STATUSES, type Run } from '../../../protocol/run.ts'
+import { environmentsQuery } from '../../api/environments.ts'
+import { type RunFilter, runsQuery } from '../../api/runs.ts'
+import { useMay } from '../../app/session-gate.tsx'
+import { Button } from '../../kit/button.tsx'
+import { SelectField } from '../../kit/field.tsx'
+import { shortId } from '../../kit/ids.ts'
+import { List } from '../../kit/list.tsx'
+import { Page } from '../../kit/page.tsx'
+import { RUN_WORDS, RunBadge } from '../../kit/status.tsx'
+import { Table } from '../../kit/table.tsx'
+import { Ago, Elapsed } from '../../kit/time.tsx'
+import { usePools } from '../environments/environments-page.tsx'
+import { StartRunDialog } from './start-run-dialog.tsx'
+
+/** Every run, newest first. What is filtered by is in the address, so that a list can be shared. */
+export default function RunsPage() {
+  const [filter, setFilter] = useFilter()
+  const runs = useInfiniteQuery(runsQuery(filter))
+  const environments = useInfiniteQuery(environmentsQuery).data?.pages.flatMap(({ items }) => items) ?? []
+  const mayStart = useMay('member')
+  const [isStarting, setStarting] = useState(false)
+  const start = (
+    <Button look="primary" onClick={() => setStarting(true)}>
+      Start a run
+    </Button>
+  )
+  return (
+    <Page title="Runs" actions={mayStart && start}>
+      <Filters filter={filter} onChange={setFilter} environments={environments} />
+      <List query={runs} empty={<p>No run is like that. Start one, or create it through the API.</p>}>
+        {items => (
+          <Table label="Runs" head={['Run', 'Status', 'Environment', 'Image', 'Queued', 'Took']}>
+            {items.map(run => (
+              <RunRow
+                key={run.id}
+                run={run}
+                environment={environments.find(one => one.id === run.environment_id)}
+              />
+            ))}
+          </Table>
+        )}
+      </List>
+      {isStarting && <StartRunDialog from={null} onClose={() => setStarting(false)} />}
+    </Page>
+  )
+}
+
+function useFilter(): [RunFilter, (change: Partial<RunFilter>) => void] {
+  const [search, setSearch] = useSearchParams()
+  const filter: RunFilter = {
+    environment_id: search.get('environment_id') ?? '',
+    pool_id: search.get('pool_id') ?? '',
+    status: RUN_STATUSES.find(status => status === search.get('status')) ?? '',
+  }
+  const change = (part: Partial<RunFilter>) =>
+    setSearch(
+      Object.entries({ ...filter, ...part }).filter(([, value]) => value !== ''),
+      { replace: true },
+    )
+  return [filter, change]
+}
+
+interface FiltersProps {
+  readonly filter: RunFilter
+  readonly onChange: (change: Partial<RunFilter>) => void
+  readonly environments: readonly Environment[]
+}
+
+function Filters({ filter, onChange, environments }: FiltersProps) {
+  const pools = usePools()
+  return (
+    <fieldset className="filters">
+      <legend className="visually-hidden">Which runs</legend>
+      <SelectField
+        label="Environment"
+        value={filter.environment_id}
+        onChange={environment_id => onChange({ environment_id })}
+        options={[
+          { value: '', label: 'All' },
+          ...environments.map(({ id, name }) => ({ value: id, label: name })),
+        ]}
+      />
+      <SelectField
+        label="Pool"
+        value={filter.pool_id}
+        onChange={pool_id => onChange({ pool_id })}
+        options={[{ value: '', label: 'All' }, ...pools.map(({ id, name }) => ({ value: id, label: name }))]}
+      />
+      <SelectField
+        label="Status"
+        value={filter.status}
+        onChange={status => onChange({ status })}
+        options={[
+          { value: '', label: 'All' },
+          ...RUN_STATUSES.map(status => ({ value: status, label: RUN_WORDS[status] })),
+        ]}
+      />
+    </fieldset>
+  )
+}
+
+interface RunRowProps {
+  readonly run: Run
+  readonly environment: Environment | undefined
+}
+
+function RunRow({ run, environment }: RunRowProps) {
+  return (
+    <tr>
+      <th scope="row">
+        <Link href={`/runs/${run.id}`}>{shortId(run.id)}</Link>
+      </th>
+      <td>
+        <RunBadge status={run.status} />
+        {run.failure !== null && <p className="soft">{run.failure.code}</p>}
+      </td>
+      <td>{environment?.name ?? <span className="soft">deleted</span>}</td>
+      <td>
+        <code>{run.image}</code>
+      </td>
+      <td>
+        <Ago at={run.queued_at} />
+      </td>
+      <td>{run.started_at === null ? '–' : <Elapsed from={run.started_at} to={run.finished_at} />}</td>
+    </tr>
+  )
+}

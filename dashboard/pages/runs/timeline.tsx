@@ -1,0 +1,32 @@
+import { useInfiniteQuery } from '@tanstack/react-query'
+import { runEventsQuery } from '../../api/runs.ts'
+import { List } from '../../kit/list.tsx'
+
+interface TimelineProps {
+  readonly runId: string
+  readonly isOver: boolean
+}
+
+/** What happened to the run, oldest first. */
+export function Timeline({ runId, isOver }: TimelineProps) {
+  const events = useInfiniteQuery(runEventsQuery(runId, isOver))
+  return (
+    <section className="stack" aria-labelledby="timeline">
+      <h2 id="timeline">What happened</h2>
+      <List query={events} empty={<p>Nothing yet.</p>}>
+        {items => (
+          <ol className="timeline">
+            {items.map(({ at, type, detail }, i) => (
+              // biome-ignore lint/suspicious/noArrayIndexKey: events have no id and never change their place
+              <li key={i}>
+                <time dateTime={at}>{new Date(at).toLocaleTimeString()}</time>
+                <strong>{type.replaceAll('_', ' ')}</strong>
+                <span>{detail}</span>
+              </li>
+            ))}
+          </ol>
+        )}
+      </List>
+    </section>
+  )
+}
