@@ -1,5 +1,6 @@
 import { logLine } from '../durable-objects/log.ts'
 import type { Settings } from '../durable-objects/settings.ts'
+import { deleteSessionsBefore } from './directory/browser-sessions.ts'
 import type { Directory } from './directory/database.ts'
 import {
   deleteAnnouncedRunsBefore,
@@ -15,7 +16,10 @@ const DAY_MS = 24 * 60 * 60 * 1000
 /** The outbox brings a run's snapshot within minutes; an announcement this old is of a run no object took. */
 const ANNOUNCED_KEPT_MS = DAY_MS
 
-/** Deletes ended runs, their events and audit events older than the history is kept, and what led to no run. */
+/** So long a page that was left open can say that its session has expired, rather than that it never was. */
+const EXPIRED_SESSION_KEPT_MS = DAY_MS
+
+/** Deletes ended runs, their events and audit events older than the history is kept, and what has long been over. */
 export async function sweepHistory(directory: Directory, settings: Settings, now: number): Promise<void> {
   const cutoff = now - settings.SelfHosted__HistoryRetentionDays * DAY_MS
   const deletedRuns = await inBatches(limit => deleteRunsBefore(directory, firstIdAt('run', cutoff), limit))
@@ -25,10 +29,14 @@ export async function sweepHistory(directory: Directory, settings: Settings, now
   const deletedAnnounced = await inBatches(limit =>
     deleteAnnouncedRunsBefore(directory, firstIdAt('run', now - ANNOUNCED_KEPT_MS), limit),
   )
+  const deletedSessions = await inBatches(limit =>
+    deleteSessionsBefore(directory, now - EXPIRED_SESSION_KEPT_MS, limit),
+  )
   logLine('info', 'history_swept', {
     runs: deletedRuns,
     announced: deletedAnnounced,
     audit_events: deletedEvents,
+    browser_sessions: deletedSessions,
   })
 }
 

@@ -14,6 +14,8 @@ export interface Ask {
   /** Sent as it is, in place of `body`. */
   readonly rawBody?: BodyInit
   readonly headers?: Record<string, string>
+  /** The cookie of a signed-in browser, which then also sends the origin of the control plane's own page. */
+  readonly cookie?: string | undefined
   /** Bindings and settings that differ from the usual ones. */
   readonly env?: Record<string, unknown>
 }
@@ -42,9 +44,14 @@ export async function call(method: string, path: string, ask: Ask = {}): Promise
   }
 }
 
-export async function fetchRaw(method: string, path: string, ask: Ask): Promise<Response> {
+export async function fetchRaw(
+  method: string,
+  path: string,
+  ask: Ask,
+  origin = ORIGIN,
+): Promise<Response> {
   const context = createExecutionContext()
-  const response = await send(method, path, ask, context)
+  const response = await send(method, path, ask, context, origin)
   await waitOnExecutionContext(context)
   return response
 }
@@ -55,12 +62,17 @@ export async function send(
   path: string,
   ask: Ask,
   context: ExecutionContext,
+  origin = ORIGIN,
 ): Promise<Response> {
-  const headers = new Headers({ 'cf-connecting-ip': '192.0.2.7', ...ask.headers })
+  const headers = new Headers({
+    'cf-connecting-ip': '192.0.2.7',
+    ...(ask.cookie !== undefined && { cookie: ask.cookie, origin: ORIGIN }),
+    ...ask.headers,
+  })
   if (ask.key !== undefined) headers.set('authorization', `Bearer ${ask.key}`)
   if (ask.body !== undefined && !headers.has('content-type')) headers.set('content-type', 'application/json')
   const body = ask.rawBody ?? (ask.body === undefined ? null : JSON.stringify(ask.body))
-  const request = new Request(`${ORIGIN}${path}`, { method, headers, body }) as Request<
+  const request = new Request(`${origin}${path}`, { method, headers, body }) as Request<
     unknown,
     IncomingRequestCfProperties
   >

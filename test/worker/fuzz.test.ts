@@ -61,6 +61,7 @@ const RAW_BODIES = [
 const WATCHED = [
   'tenants',
   'api_keys',
+  'browser_sessions',
   'pools',
   'registration_tokens',
   'registration_token_uses',

@@ -1,7 +1,7 @@
 import type { Who } from '../../worker/auth/callers.ts'
 import type { Route } from '../../worker/http/route.ts'
 import { mintId } from '../../worker/ids.ts'
-import { call, OPERATOR_KEY } from './client.ts'
+import { call, OPERATOR_KEY, ORIGIN } from './client.ts'
 import {
   makeArtifact,
   makeEnvironment,
@@ -13,6 +13,7 @@ import {
   makeToken,
   ok,
   registration,
+  signIn,
   syncBody,
   type TestRunner,
   type TestTenant,
@@ -47,6 +48,9 @@ export const MATRIX: Record<string, Row> = {
   'post /api/v1/api-keys': { who: 'admin', body: () => ({ name: 'k', role: 'viewer' }) },
   'get /api/v1/api-keys': { who: 'admin' },
   'delete /api/v1/api-keys/{key_id}': { who: 'admin' },
+  'post /api/v1/session': { who: 'public', body: ({ tenant }) => ({ api_key: tenant.keys.viewer }) },
+  'get /api/v1/session': { who: 'public', headers: browserHeaders },
+  'delete /api/v1/session': { who: 'public', headers: browserHeaders },
   'post /api/v1/pools': { who: 'admin', body: () => ({ name: 'p' }) },
   'get /api/v1/pools': { who: 'viewer' },
   'get /api/v1/pools/{pool_id}': { who: 'viewer' },
@@ -140,6 +144,10 @@ export interface World {
   readonly token: string
   readonly link: string
   readonly ids: Readonly<Record<string, string>>
+}
+
+async function browserHeaders({ tenant }: World): Promise<Record<string, string>> {
+  return { cookie: await signIn(tenant.keys.viewer), origin: ORIGIN }
 }
 
 async function streamHeaders({ tenant, ids }: World): Promise<Record<string, string>> {

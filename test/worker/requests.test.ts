@@ -19,7 +19,7 @@ describe('paths and methods', () => {
     ['/api/v1/nope'],
     ['/runner/v1/nope'],
     ['/api/v1/pools/'],
-    ['/api/v1/session'],
+    ['/api/v1/sessions'],
     ['//'],
   ])('answers 404 at %s with any credential and with none', async path => {
     for (const credential of [undefined, key, OPERATOR_KEY, 'rubbish']) {

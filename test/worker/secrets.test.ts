@@ -3,7 +3,17 @@ import { env } from 'cloudflare:workers'
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { SECRET_PREFIXES } from '../../protocol/secrets.ts'
 import { BINDINGS, call, OPERATOR_KEY, outcome } from './client.ts'
-import { makeEnvironment, makePool, makeTenant, makeToken, ok, register, runnerPath, sync } from './world.ts'
+import {
+  makeEnvironment,
+  makePool,
+  makeTenant,
+  makeToken,
+  ok,
+  register,
+  runnerPath,
+  signIn,
+  sync,
+} from './world.ts'
 
 const CANARY = 'canary-in-the-env-of-a-run'
 const logged: string[] = []
@@ -58,12 +68,30 @@ it('no secret of any flow is found in D1, in objects, in logs or in refusals', a
       headers: { 'idempotency-key': 'build-1' },
     }),
   )
-  const secrets = [...Object.values(tenant.keys), token.secret, runner.credential, next, OPERATOR_KEY]
+  const cookie = await signIn(tenant.keys.admin)
+  const closed = await signIn(tenant.keys.viewer)
+  ok(await call('DELETE', '/api/v1/session', { cookie: closed }))
+  const secretOf = (header: string) => header.split('=')[1] ?? ''
+  const cookies = [secretOf(cookie), secretOf(closed)]
+  expect(cookies.every(secret => secret.startsWith(SECRET_PREFIXES.browserSession))).toBe(true)
+  const secrets = [
+    ...cookies,
+    ...Object.values(tenant.keys),
+    token.secret,
+    runner.credential,
+    next,
+    OPERATOR_KEY,
+  ]
 
   const refusals = [
     await register({ token: token.secret, poolId, name: 'other' }),
     await call('GET', '/api/v1/me', { key: runner.credential }),
     await call('GET', '/api/v1/me', { key: OPERATOR_KEY }),
+    await call('GET', '/api/v1/me', { cookie: closed }),
+    await call('GET', '/api/v1/session', { cookie: closed }),
+    await call('POST', '/api/v1/pools', { cookie, headers: { origin: 'https://evil.example' } }),
+    await call('POST', '/api/v1/session', { body: { api_key: secretOf(cookie) } }),
+    await call('POST', '/api/v1/session', { body: { api_key: tenant.keys.admin, tenant: next } }),
     await call('POST', runnerPath(runner, 'sync'), { key: token.secret, body: { credential: next } }),
     await call('POST', '/api/v1/api-keys', { key: tenant.keys.admin, body: { role: next } }),
     await call('POST', `/api/v1/environments/${environmentId}/runs`, {

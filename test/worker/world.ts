@@ -27,6 +27,18 @@ export async function makeKey(admin: string, role: Role): Promise<string> {
   return ok(await call('POST', '/api/v1/api-keys', { key: admin, body: { name: role, role } })).body.secret
 }
 
+/** @returns what a browser sends as Cookie from then on */
+export async function signIn(key: string): Promise<string> {
+  const answer = ok(await call('POST', '/api/v1/session', { body: { api_key: key } }))
+  return cookieSetBy(answer)
+}
+
+export function cookieSetBy(answer: Answer): string {
+  const [cookie] = (answer.headers.get('set-cookie') ?? '').split(';')
+  if (!cookie) throw new Error(`no cookie was set: ${answer.status} ${answer.text}`)
+  return cookie
+}
+
 export async function makePool(tenant: TestTenant): Promise<string> {
   return ok(await call('POST', '/api/v1/pools', { key: tenant.keys.admin, body: { name: 'east' } })).body.id
 }

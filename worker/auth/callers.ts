@@ -13,6 +13,8 @@ export interface KeyHolder {
   readonly kind: 'key'
   readonly tenant: Tenant
   readonly key: ApiKey
+  /** Epoch milliseconds, for a browser that has signed in; null where the key came with the call. */
+  readonly sessionEndsAt: number | null
 }
 /** Only the pool's object can tell whether the credential is good, so it travels with every call to it. */
 export interface RunnerProcess {

@@ -1,19 +1,17 @@
-import { logLine, reasonOf } from '../../durable-objects/log.ts'
 import { ROLES, type Role } from '../../protocol/admin-api.ts'
 import { accepted, type Result, refused } from '../../protocol/errors.ts'
-import { equalHashes, hashSecret, isWellFormedSecret } from '../../protocol/secrets.ts'
-import { findKeyByHash, noteKeyUse } from '../directory/api-keys.ts'
+import { hashSecret, isWellFormedSecret } from '../../protocol/secrets.ts'
 import { type Edge, noteAudit } from '../edge.ts'
+import { admitSession } from './browser-session.ts'
 import type { Anyone, Caller, KeyHolder, Operator, RunnerProcess, Who } from './callers.ts'
+import { admitKey, isOperatorKey, keyHolder, operatorOnly, unknownCredential } from './key-holder.ts'
+import { cookieOf, isForged } from './session-cookie.ts'
 
 /** Decides who is calling before anything else of a request is looked at. */
 export interface Guard<C extends Caller> {
   readonly who: Who
   admit(edge: Edge): Promise<Result<C>>
 }
-
-/** `last_used_at` is for people: a row a minute is fine enough and keeps keys from being written on every call. */
-const KEY_USE_RESOLUTION_MS = 60_000
 
 /** The longest credential there can be; an operator key is shorter in practice. Keeps hashing cheap. */
 const CREDENTIAL_LIMIT_CHARS = 1024
@@ -47,10 +45,7 @@ export function atLeast(role: Role): Guard<KeyHolder> {
   return {
     who: role,
     async admit(edge) {
-      const credential = bearer(edge.request)
-      if (credential === null) return missing()
-      if (await isOperatorKey(edge, credential)) return operatorOnly()
-      const holder = await keyHolder(edge, credential)
+      const holder = await callerOfTenant(edge)
       if (!holder.ok) return holder
       if (ROLES.indexOf(holder.value.key.role) < ROLES.indexOf(role)) {
         return refused('forbidden', `This needs the role ${role}.`)
@@ -74,65 +69,26 @@ export const poolRunner: Guard<RunnerProcess> = {
   },
 }
 
+/** A key with the call, or the cookie of a browser that has signed in; what is sent on purpose wins. */
+async function callerOfTenant(edge: Edge): Promise<Result<KeyHolder>> {
+  if (edge.request.headers.has('authorization')) {
+    const credential = bearer(edge.request)
+    return credential === null ? missing() : await admitKey(edge, credential)
+  }
+  const cookie = cookieOf(edge.request)
+  if (cookie === null) return missing()
+  return isForged(edge.request) ? FOREIGN_PAGE : await admitSession(edge, cookie)
+}
+
+/** A page of somebody else's has a browser call with the cookie it holds. */
+export const FOREIGN_PAGE = refused('forbidden', 'Only pages of this control plane may call with its cookie.')
+
 function bearer(request: Request): string | null {
   const [, credential] = /^Bearer +([^\s]+) *$/i.exec(request.headers.get('authorization') ?? '') ?? []
   return credential === undefined || credential.length > CREDENTIAL_LIMIT_CHARS ? null : credential
 }
 
-/** Hashes both sides, so that the comparison's time says nothing about the key, its length included. */
-async function isOperatorKey(edge: Edge, credential: string): Promise<boolean> {
-  const expected = edge.settings.OPERATOR_KEY
-  if (expected === undefined) return false
-  const [a, b] = await Promise.all([hashSecret(credential), hashSecret(expected)])
-  return equalHashes(a, b)
-}
-
-async function keyHolder(edge: Edge, credential: string): Promise<Result<KeyHolder>> {
-  if (!isWellFormedSecret('apiKey', credential)) return unknownCredential(edge)
-  const found = await findKeyByHash(edge.directory, await hashSecret(credential))
-  if (found === null) return unknownCredential(edge)
-  const { tenant, key } = found
-  const ended = key.revoked_at !== null ? 'revoked' : isPast(key.expires_at, edge.now) ? 'expired' : null
-  if (ended !== null) {
-    noteAudit(edge, {
-      tenant: { id: tenant.id },
-      actor: key.id,
-      action: 'credential.refused',
-      target: edge.url.pathname,
-      detail: `the API key is ${ended}`,
-    })
-    return refused('unauthenticated', `The API key is ${ended}.`)
-  }
-  if (Date.parse(key.last_used_at ?? '1970-01-01') <= edge.now - KEY_USE_RESOLUTION_MS) {
-    edge.background(
-      noteKeyUse(edge.directory, tenant.id, key.id, edge.now).catch(error =>
-        logLine('warn', 'key_use_not_noted', { key_id: key.id, reason: reasonOf(error) }),
-      ),
-    )
-  }
-  return accepted({ kind: 'key', tenant, key })
-}
-
-function isPast(at: string | null, now: number): boolean {
-  return at !== null && Date.parse(at) <= now
-}
-
 /** No credential at all is not a refused one: nothing to audit. */
 function missing(): Result<never> {
-  return refused('unauthenticated', 'Send a credential as Authorization: Bearer.')
-}
-
-function operatorOnly(): Result<never> {
-  return refused('forbidden', 'The operator key opens the operator calls only.')
-}
-
-function unknownCredential(edge: Edge): Result<never> {
-  noteAudit(edge, {
-    tenant: 'unknown',
-    actor: 'anonymous',
-    action: 'credential.refused',
-    target: edge.url.pathname,
-    detail: 'the credential is not known',
-  })
-  return refused('unauthenticated', 'The credential is not known here.')
+  return refused('unauthenticated', 'Sign in, or send a credential as Authorization: Bearer.')
 }

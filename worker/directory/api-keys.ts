@@ -17,7 +17,7 @@ export interface NewApiKey {
 
 type Row = typeof apiKeys.$inferSelect
 
-function apiKeyOf(row: Row): ApiKey {
+export function apiKeyOf(row: Row): ApiKey {
   return {
     id: row.id,
     name: row.name,

@@ -28,6 +28,23 @@ export const apiKeys = sqliteTable(
   table => [index('api_keys_by_tenant').on(table.tenantId, table.id)],
 )
 
+/**
+ * A browser that somebody has signed in with. It stands on the key it was made with and ends with it at the latest;
+ * expired ones are kept for a while, so that the page can say what happened.
+ */
+export const browserSessions = sqliteTable(
+  'browser_sessions',
+  {
+    hash: text('hash').primaryKey(),
+    tenantId: text('tenant_id').notNull(),
+    /** What it was made with. */
+    holderId: text('holder_id').notNull(),
+    createdAt: integer('created_at').notNull(),
+    expiresAt: integer('expires_at').notNull(),
+  },
+  table => [index('browser_sessions_by_end').on(table.expiresAt)],
+)
+
 /** State, note and statistics of a pool live in its object; this row makes it the tenant's. */
 export const pools = sqliteTable(
   'pools',

@@ -47,6 +47,7 @@ for (const [name, schema] of Object.entries(COMPONENTS)) {
 
 const TAGS: Record<Tag, string> = {
   Tenants: 'Tenants, and the keys that call for them.',
+  'Sign-in': 'Browsers that call with a cookie instead of a key.',
   Pools: 'Runner pools, their registration tokens and their runners.',
   Environments: 'Where runs go.',
   Runs: 'What is to be run, and what became of it.',
@@ -76,6 +77,11 @@ function generate(routes: readonly Route[]): OpenApiDocument {
   for (const name of ['key', 'runner'] as const) {
     app.openAPIRegistry.registerComponent('securitySchemes', name, { type: 'http', scheme: 'bearer' })
   }
+  app.openAPIRegistry.registerComponent('securitySchemes', 'browser', {
+    type: 'apiKey',
+    in: 'cookie',
+    name: '__Host-certyn_session',
+  })
   for (const route of routes) registerRoute(app, route)
   return app.getOpenAPI31Document({
     openapi: '3.1.0',
@@ -163,7 +169,8 @@ function description(route: Route): string {
 
 function security({ who }: Route): Record<string, string[]>[] {
   if (who === 'public') return []
-  return [who === 'runner' ? { runner: [] } : { key: [] }]
+  if (who === 'runner') return [{ runner: [] }]
+  return who === 'operator' ? [{ key: [] }] : [{ key: [] }, { browser: [] }]
 }
 
 /** What a route may refuse: its own codes, and those that follow from who may call it and what it takes. */

@@ -1,7 +1,7 @@
 /** What a handler answers when it does not refuse. Only `respond.ts` makes a response of it. */
 export type Reply<Body> =
-  | { readonly status: 200 | 201; readonly body: Body }
-  | { readonly status: 204; readonly body?: undefined }
+  | { readonly status: 200 | 201; readonly body: Body; readonly headers?: Readonly<Record<string, string>> }
+  | { readonly status: 204; readonly body?: undefined; readonly headers?: Readonly<Record<string, string>> }
   /** An answer that is not JSON: a page, or a websocket upgrade. */
   | { readonly status: 'raw'; readonly response: Response }
 

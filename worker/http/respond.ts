@@ -56,7 +56,7 @@ function errorsOf({ code, detail }: Refusal): FieldError[] | undefined {
 
 export function replyResponse(reply: Reply<unknown>, requestId: string): Response {
   if (reply.status === 'raw') return reply.response
-  const headers = { ...API_HEADERS, 'x-request-id': requestId }
+  const headers = { ...reply.headers, ...API_HEADERS, 'x-request-id': requestId }
   if (reply.status === 204) return new Response(null, { status: 204, headers })
   return Response.json(reply.body, { status: reply.status, headers })
 }

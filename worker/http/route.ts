@@ -54,7 +54,16 @@ export interface RouteSpec<
 }
 
 export type Method = 'get' | 'post' | 'put' | 'patch' | 'delete'
-export type Tag = 'Tenants' | 'Pools' | 'Environments' | 'Runs' | 'Live view' | 'Audit' | 'Runner' | 'Service'
+export type Tag =
+  | 'Tenants'
+  | 'Sign-in'
+  | 'Pools'
+  | 'Environments'
+  | 'Runs'
+  | 'Live view'
+  | 'Audit'
+  | 'Runner'
+  | 'Service'
 
 /** Which calls of a route count against the caller's address. */
 export type AddressLimit = 'every_call' | 'failures' | 'refused_credentials' | 'nothing'

@@ -10,6 +10,7 @@ import { registrationTokenRoutes } from './registration-tokens.ts'
 import { runnerRoutes } from './runner-calls.ts'
 import { runRoutes } from './runs.ts'
 import { serviceRoutes } from './service.ts'
+import { sessionRoutes } from './session.ts'
 import { sessionFileRoutes } from './session-files.ts'
 import { tenantRoutes } from './tenants.ts'
 import { uploadRoutes } from './uploads.ts'
@@ -18,6 +19,7 @@ import { uploadRoutes } from './uploads.ts'
 export const ROUTES: readonly Route[] = [
   ...tenantRoutes,
   ...apiKeyRoutes,
+  ...sessionRoutes,
   ...poolRoutes,
   ...registrationTokenRoutes,
   ...poolRunnerRoutes,

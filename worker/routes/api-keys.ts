@@ -1,8 +1,8 @@
 import { z } from 'zod'
-import { relayEnabled, runnersEnabled } from '../../durable-objects/settings.ts'
 import { ApiKey, CreateApiKey, CreatedApiKey, Me, pageOf } from '../../protocol/admin-api.ts'
 import { accepted, refused } from '../../protocol/errors.ts'
 import { ApiKeyId } from '../../protocol/ids.ts'
+import { describeCaller } from '../auth/browser-session.ts'
 import { atLeast } from '../auth/guards.ts'
 import { createdKey, mintKey } from '../auth/mint-key.ts'
 import { insertKey, listKeys, revokeKey } from '../directory/api-keys.ts'
@@ -22,13 +22,7 @@ export const apiKeyRoutes = [
     guard: atLeast('viewer'),
     statuses: [200],
     answer: Me,
-    async handle({ caller: { tenant, key }, settings }) {
-      const features = {
-        self_hosted_runners: runnersEnabled(settings, tenant.slug),
-        self_hosted_relay: relayEnabled(settings, tenant.slug),
-      }
-      return accepted(done({ tenant, key, features }))
-    },
+    handle: async ({ caller, settings }) => accepted(done(describeCaller(settings, caller))),
   }),
   defineRoute({
     method: 'post',

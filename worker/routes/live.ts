@@ -48,14 +48,14 @@ export const liveRoutes = [
     async handle(call, { params: { run_id }, body }) {
       const watchable = await watchableRun(call, run_id, body.mode)
       if (!watchable.ok) return watchable
-      const { tenant, key } = call.caller
+      const { tenant, key, sessionEndsAt } = call.caller
       const ticket = await issueTicket(call, {
         tenantId: tenant.id,
         poolId: watchable.value.poolId,
         runId: run_id,
         mode: body.mode,
         source: key.id,
-        sourceExpiresAt: key.expires_at === null ? null : Date.parse(key.expires_at),
+        sourceExpiresAt: sessionEndsAt ?? (key.expires_at === null ? null : Date.parse(key.expires_at)),
         sourceMaxViewers: null,
       })
       if (!ticket.ok) return ticket
