@@ -39,6 +39,23 @@ const Slugs = z
   )
   .default([])
 
+/**
+ * `team.cloudflareaccess.com`, or its `https://` address. Plain HTTP is for a stand-in on this machine only.
+ * Becomes the origin that the team's tokens name as their issuer.
+ */
+const TeamDomain = z.string().transform((text, context) => {
+  const url = URL.parse(text.includes('://') ? text : `https://${text}`)
+  const isLocal = url?.protocol === 'http:' && /^(?:127\.0\.0\.1|localhost|\[::1\])$/.test(url.hostname)
+  const isBare = url?.href === `${url?.origin}/`
+  if (url !== null && isBare && (url.protocol === 'https:' || isLocal)) return url.origin
+  context.addIssue('expected a host name such as team.cloudflareaccess.com')
+  return z.NEVER
+})
+
+const Audience = z
+  .string()
+  .regex(/^[\x21-\x7e]{1,256}$/, 'expected the Application Audience (AUD) tag of the Access application')
+
 const SettingsSchema = z.object({
   Features__SelfHostedRunnersEnabled: Flag.default(false),
   Features__SelfHostedRelayEnabled: Flag.default(false),
@@ -56,6 +73,8 @@ const SettingsSchema = z.object({
   SelfHosted__LogCapBytes: whole('numbers', 65_536, 4_294_967_296, 268_435_456),
   SelfHosted__ArtifactRetentionDays: whole('days', 1, 3650, 30),
   SelfHosted__HistoryRetentionDays: whole('days', 1, 3650, 90),
+  Access__TeamDomain: TeamDomain.optional(),
+  Access__Audience: Audience.optional(),
   RateLimits__Enabled: Flag.default(true),
   OPERATOR_KEY: z.string().min(16, 'expected at least 16 characters').optional(),
 })
@@ -78,11 +97,33 @@ export function parseSettings(
     if (value !== undefined && value !== '') given[name] = typeof value === 'string' ? value : String(value)
   }
   const parsed = SettingsSchema.safeParse(given)
+  const lonely = aloneOf(given, 'Access__TeamDomain', 'Access__Audience')
+  if (parsed.success && lonely !== null) return { ok: false, problems: [lonely] }
   if (parsed.success) return { ok: true, settings: Object.freeze(parsed.data) }
   return {
     ok: false,
     problems: parsed.error.issues.map(issue => `${String(issue.path[0])}: ${issue.message}`),
   }
+}
+
+/** Half of a sign-in would look like one that is on. */
+function aloneOf(given: Readonly<Record<string, unknown>>, a: SettingName, b: SettingName): string | null {
+  if ((given[a] === undefined) === (given[b] === undefined)) return null
+  return given[a] === undefined
+    ? `${a}: expected, because ${b} is set`
+    : `${b}: expected, because ${a} is set`
+}
+
+/** The Access team whose word counts, and the application it has to be about. */
+export interface AccessTeam {
+  readonly issuer: string
+  readonly audience: string
+}
+
+/** @returns null where nobody signs in through Cloudflare Access */
+export function accessTeam(settings: Settings): AccessTeam | null {
+  const { Access__TeamDomain: issuer, Access__Audience: audience } = settings
+  return issuer === undefined || audience === undefined ? null : { issuer, audience }
 }
 
 /** Whether new work may start for this tenant; running sessions always finish. */

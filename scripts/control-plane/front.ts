@@ -22,8 +22,8 @@ export interface Front {
 }
 
 const CLIENT_ADDRESS = 'cf-connecting-ip'
-/** Set by the edge, or by miniflare between its own parts. */
-const NOT_FROM_CLIENTS = /^(?:cf-|mf-|x-real-ip$)/
+/** Set by the edge, or by miniflare between its own parts. What Cloudflare Access says is signed, so it may come through. */
+const NOT_FROM_CLIENTS = /^(?:cf-(?!access-jwt-assertion$)|mf-|x-real-ip$)/
 /** Ours with each neighbour, not the client's with the Worker (RFC 9110, 7.6.1). `upgrade` is handled apart. */
 const HOP_BY_HOP: ReadonlySet<string> = new Set([
   'connection',

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { parseSettings, runnersEnabled, type Settings } from '../../durable-objects/settings.ts'
+import { accessTeam, parseSettings, runnersEnabled, type Settings } from '../../durable-objects/settings.ts'
 
 function settings(source: Record<string, unknown>): Settings {
   const parsed = parseSettings(source)
@@ -44,6 +44,13 @@ describe('settings', () => {
     ['SelfHosted__LogCapBytes', '1e9'],
     ['Docker__DefaultImage', 'not an image'],
     ['OPERATOR_KEY', 'short'],
+    ['Access__TeamDomain', 'http://acme.cloudflareaccess.com'],
+    ['Access__TeamDomain', 'http://127.0.0.1.evil.example'],
+    ['Access__TeamDomain', 'acme.cloudflareaccess.com/path'],
+    ['Access__TeamDomain', 'https://user:pass@acme.cloudflareaccess.com'],
+    ['Access__TeamDomain', 'ftp://acme.cloudflareaccess.com'],
+    ['Access__TeamDomain', 'a b'],
+    ['Access__Audience', 'two words'],
   ])('%s=%s is refused by name, without the value', (name, value) => {
     const parsed = parseSettings({ [name]: value })
     if (parsed.ok) throw new Error('it was accepted')
@@ -70,6 +77,28 @@ describe('settings', () => {
     expect(
       settings({ SelfHosted__LeaseTtlSeconds: '', PATH: '/bin', DB: {} }).SelfHosted__LeaseTtlSeconds,
     ).toBe(45)
+  })
+})
+
+describe('Cloudflare Access', () => {
+  test.each([
+    ['acme.cloudflareaccess.com', 'https://acme.cloudflareaccess.com'],
+    ['https://acme.cloudflareaccess.com/', 'https://acme.cloudflareaccess.com'],
+    ['http://127.0.0.1:8080', 'http://127.0.0.1:8080'],
+  ])('knows the team %s by the issuer %s', (domain, issuer) => {
+    const both = settings({ Access__TeamDomain: domain, Access__Audience: 'aud' })
+    expect(accessTeam(both)).toEqual({ issuer, audience: 'aud' })
+  })
+
+  test('is off by default, and never half on', () => {
+    expect(accessTeam(settings({}))).toBeNull()
+    expect(parseSettings({ Access__TeamDomain: 'acme.cloudflareaccess.com' })).toEqual({
+      ok: false,
+      problems: ['Access__Audience: expected, because Access__TeamDomain is set'],
+    })
+    expect(parseSettings({ Access__Audience: 'aud' })).toMatchObject({
+      problems: ['Access__TeamDomain: expected, because Access__Audience is set'],
+    })
   })
 })
 

@@ -80,6 +80,13 @@ describe('the front of the embedded control plane', () => {
     expect(seen).not.toContain('mf-cf-blob')
   })
 
+  test('passes on what Cloudflare Access says, which is signed', async () => {
+    const headers = { 'cf-access-jwt-assertion': 'a.b.c', 'cf-access-authenticated-user-email': 'root@acme' }
+    const seen = JSON.stringify(await (await fetch(front.url, { headers })).json())
+    expect(seen).toContain('"cf-access-jwt-assertion":"a.b.c"')
+    expect(seen).not.toContain('root@acme')
+  })
+
   test('passes websockets through in both directions, with the client named', async () => {
     const socket = new WebSocket(front.url.replace('http', 'ws'), {
       headers: { 'cf-connecting-ip': '203.0.113.9' },

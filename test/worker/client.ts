@@ -76,8 +76,17 @@ export async function send(
     unknown,
     IncomingRequestCfProperties
   >
-  const bindings = ask.env === undefined ? BINDINGS : { ...BINDINGS, ...ask.env }
-  return await worker.fetch(request, bindings, context)
+  return await worker.fetch(request, bindingsOf(ask), context)
+}
+
+/** As in an isolate, the same bindings are the same object at every call, and what rests on them is kept. */
+const merged = new WeakMap<Record<string, unknown>, Env>()
+
+function bindingsOf({ env: changes }: Ask): Env {
+  if (changes === undefined) return BINDINGS
+  const bindings = merged.get(changes) ?? { ...BINDINGS, ...changes }
+  merged.set(changes, bindings)
+  return bindings
 }
 
 /** @throws unless the answer is a refusal in the one form there is, and declared as such */

@@ -62,6 +62,7 @@ const WATCHED = [
   'tenants',
   'api_keys',
   'browser_sessions',
+  'members',
   'pools',
   'registration_tokens',
   'registration_token_uses',

@@ -51,6 +51,13 @@ export const MATRIX: Record<string, Row> = {
   'post /api/v1/session': { who: 'public', body: ({ tenant }) => ({ api_key: tenant.keys.viewer }) },
   'get /api/v1/session': { who: 'public', headers: browserHeaders },
   'delete /api/v1/session': { who: 'public', headers: browserHeaders },
+  'get /api/v1/members': { who: 'admin' },
+  'put /api/v1/members': { who: 'admin', body: () => ({ email: 'bob@acme.example', role: 'viewer' }) },
+  'delete /api/v1/members': {
+    who: 'admin',
+    body: () => ({ email: 'ann@acme.example' }),
+    headers: addMember,
+  },
   'post /api/v1/pools': { who: 'admin', body: () => ({ name: 'p' }) },
   'get /api/v1/pools': { who: 'viewer' },
   'get /api/v1/pools/{pool_id}': { who: 'viewer' },
@@ -148,6 +155,12 @@ export interface World {
 
 async function browserHeaders({ tenant }: World): Promise<Record<string, string>> {
   return { cookie: await signIn(tenant.keys.viewer), origin: ORIGIN }
+}
+
+async function addMember({ tenant }: World): Promise<Record<string, string>> {
+  const body = { email: 'ann@acme.example', role: 'viewer' }
+  ok(await call('PUT', '/api/v1/members', { key: tenant.keys.admin, body }))
+  return {}
 }
 
 async function streamHeaders({ tenant, ids }: World): Promise<Record<string, string>> {

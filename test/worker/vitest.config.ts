@@ -37,6 +37,7 @@ export default defineConfig({
     root,
     include: ['test/worker/*.test.ts'],
     setupFiles: ['./test/worker/setup.ts'],
+    globalSetup: ['./test/worker/access-team.ts'],
     // Nothing here waits for a clock; a busy machine only takes longer.
     testTimeout: 120_000,
     hookTimeout: 120_000,

@@ -4,13 +4,14 @@ import { accepted, type Result, refused } from '../../protocol/errors.ts'
 import { hashSecret, isWellFormedSecret, mintSecret } from '../../protocol/secrets.ts'
 import { timestamp } from '../../protocol/text.ts'
 import { type FoundSession, findSession, insertSession } from '../directory/browser-sessions.ts'
+import { actorOf } from '../directory/members.ts'
 import { type Edge, noteAudit } from '../edge.ts'
 import type { KeyHolder } from './callers.ts'
 import { endedCredential, howEnded, noteUse, unknownCredential } from './key-holder.ts'
 
 /**
- * A browser signs in once with a key and holds a cookie from then on, never the key. The session is looked at together
- * with what it stands on at every call, so it ends the moment that does.
+ * A browser signs in once, with a key or through Cloudflare Access, and holds a cookie from then on, never the key. The
+ * session is looked at together with what it stands on at every call, so it ends the moment that does.
  */
 
 /** A working day and some; the next one begins with signing in. */
@@ -50,16 +51,20 @@ export async function admitSession(edge: Edge, secret: string): Promise<Result<S
   if (hash === null) return unknownCredential(edge)
   const found = await findSession(edge.directory, hash)
   if (found === null) return signedOut(edge)
+  const { tenant, holder, holderId, expiresAt } = found
   const why = whyEnded(found, edge.now)
-  if (why !== null) return endedCredential(edge, found, why)
-  const { tenant, key, expiresAt } = found
-  noteUse(edge, tenant.id, key)
+  if (why !== null || holder === null) return endedCredential(edge, tenant.id, holderId, why ?? REMOVED)
+  if ('key' in holder) noteUse(edge, tenant.id, holder.key)
+  const key = 'key' in holder ? holder.key : actorOf(holder.member)
   return accepted({ kind: 'key', tenant, key, sessionEndsAt: expiresAt })
 }
 
-/** What stands behind the session comes first: a page can do something about that. */
-function whyEnded({ key, expiresAt }: FoundSession, now: number): string | null {
-  const ended = howEnded(key, now)
+const REMOVED = 'The member who signed in here was removed from the tenant.'
+
+/** What stands behind the session comes first: somebody can do something about that. */
+function whyEnded({ holder, expiresAt }: FoundSession, now: number): string | null {
+  if (holder === null) return REMOVED
+  const ended = 'key' in holder ? howEnded(holder.key, now) : null
   if (ended !== null) return `The API key that signed in here ${ended}. Sign in with another one.`
   return expiresAt <= now ? 'The session has expired. Sign in again.' : null
 }

@@ -1,4 +1,4 @@
-import type { ApiKey, Role, Tenant } from '../../protocol/admin-api.ts'
+import type { Actor, Role, Tenant } from '../../protocol/admin-api.ts'
 
 /** Who may make a call: anyone, the operator, a tenant's key of at least this role, or a pool's runner. */
 export type Who = 'public' | 'operator' | Role | 'runner'
@@ -12,7 +12,8 @@ export interface Operator {
 export interface KeyHolder {
   readonly kind: 'key'
   readonly tenant: Tenant
-  readonly key: ApiKey
+  /** Or the member, for a browser that came through Cloudflare Access. */
+  readonly key: Actor
   /** Epoch milliseconds, for a browser that has signed in; null where the key came with the call. */
   readonly sessionEndsAt: number | null
 }

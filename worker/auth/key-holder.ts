@@ -23,7 +23,7 @@ export async function keyHolder(edge: Edge, credential: string): Promise<Result<
   if (found === null) return unknownCredential(edge)
   const { tenant, key } = found
   const ended = howEnded(key, edge.now)
-  if (ended !== null) return endedCredential(edge, { tenant, key }, `The API key ${ended}.`)
+  if (ended !== null) return endedCredential(edge, tenant.id, key.id, `The API key ${ended}.`)
   noteUse(edge, tenant.id, key)
   return accepted({ kind: 'key', tenant, key, sessionEndsAt: null })
 }
@@ -66,14 +66,10 @@ export function unknownCredential(edge: Edge): Result<never> {
 }
 
 /** A credential that was good once. @param why a sentence, for the caller and the audit trail alike */
-export function endedCredential(
-  edge: Edge,
-  { tenant, key }: Pick<KeyHolder, 'tenant' | 'key'>,
-  why: string,
-): Result<never> {
+export function endedCredential(edge: Edge, tenantId: string, actor: string, why: string): Result<never> {
   noteAudit(edge, {
-    tenant: { id: tenant.id },
-    actor: key.id,
+    tenant: { id: tenantId },
+    actor,
     action: 'credential.refused',
     target: edge.url.pathname,
     detail: why,

@@ -1,14 +1,17 @@
-import { eq, inArray, lt } from 'drizzle-orm'
-import type { ApiKey, Tenant } from '../../protocol/admin-api.ts'
+import { and, eq, inArray, lt } from 'drizzle-orm'
+import type { ApiKey, Member, Tenant } from '../../protocol/admin-api.ts'
 import { apiKeyOf } from './api-keys.ts'
 import type { Directory } from './database.ts'
-import { apiKeys, browserSessions, tenants } from './schema.ts'
+import { memberOf } from './members.ts'
+import { apiKeys, browserSessions, members, tenants } from './schema.ts'
 import { tenantOf } from './tenants.ts'
 
 export interface FoundSession {
   readonly expiresAt: number
   readonly tenant: Tenant
-  readonly key: ApiKey
+  readonly holderId: string
+  /** What it stands on; null for a member who was removed. */
+  readonly holder: { readonly key: ApiKey } | { readonly member: Member } | null
 }
 
 /** @param replaces hash of the session that the same browser had until now */
@@ -26,17 +29,32 @@ export async function insertSession(
     ])
 }
 
-/** Without a tenant: the hash is what tells whose session it is. Expired ones and those of revoked keys included. */
+/** Without a tenant: the hash is what tells whose session it is. Those that are over included. */
 export async function findSession(directory: Directory, hash: string): Promise<FoundSession | null> {
   const [row] = await directory
-    .select({ expiresAt: browserSessions.expiresAt, tenant: tenants, key: apiKeys })
+    .select({ session: browserSessions, tenant: tenants, key: apiKeys, member: members })
     .from(browserSessions)
     .innerJoin(tenants, eq(tenants.id, browserSessions.tenantId))
-    .innerJoin(apiKeys, eq(apiKeys.id, browserSessions.holderId))
+    .leftJoin(apiKeys, and(eq(apiKeys.id, browserSessions.holderId), eq(apiKeys.tenantId, tenants.id)))
+    .leftJoin(members, and(eq(members.id, browserSessions.holderId), eq(members.tenantId, tenants.id)))
     .where(eq(browserSessions.hash, hash))
     .limit(1)
   if (row === undefined) return null
-  return { expiresAt: row.expiresAt, tenant: tenantOf(row.tenant), key: apiKeyOf(row.key) }
+  const { session, tenant } = row
+  return {
+    expiresAt: session.expiresAt,
+    tenant: tenantOf(tenant),
+    holderId: session.holderId,
+    holder: holderOf(row),
+  }
+}
+
+function holderOf(row: {
+  key: typeof apiKeys.$inferSelect | null
+  member: typeof members.$inferSelect | null
+}): FoundSession['holder'] {
+  if (row.key !== null) return { key: apiKeyOf(row.key) }
+  return row.member === null ? null : { member: memberOf(row.member) }
 }
 
 /** @returns whose session it was, or null when there was none */

@@ -1,4 +1,4 @@
-import { index, integer, primaryKey, sqliteTable, text } from 'drizzle-orm/sqlite-core'
+import { index, integer, primaryKey, sqliteTable, text, uniqueIndex } from 'drizzle-orm/sqlite-core'
 
 /**
  * The directory's tables. Ids are UUIDv7-based, so `(tenant_id, id)` is both the tenant's partition and newest-first
@@ -28,16 +28,32 @@ export const apiKeys = sqliteTable(
   table => [index('api_keys_by_tenant').on(table.tenantId, table.id)],
 )
 
+/** Who may sign in through Cloudflare Access. Somebody who was removed and comes back has another id. */
+export const members = sqliteTable(
+  'members',
+  {
+    id: text('id').primaryKey(),
+    tenantId: text('tenant_id').notNull(),
+    email: text('email').notNull(),
+    role: text('role', { enum: ['viewer', 'member', 'admin'] }).notNull(),
+    createdAt: integer('created_at').notNull(),
+  },
+  table => [
+    index('members_by_tenant').on(table.tenantId, table.id),
+    uniqueIndex('members_by_email').on(table.email, table.tenantId),
+  ],
+)
+
 /**
- * A browser that somebody has signed in with. It stands on the key it was made with and ends with it at the latest;
- * expired ones are kept for a while, so that the page can say what happened.
+ * A browser that somebody has signed in with. It stands on the key or the member it was made for and ends with it at
+ * the latest; expired ones are kept for a while, so that the page can say what happened.
  */
 export const browserSessions = sqliteTable(
   'browser_sessions',
   {
     hash: text('hash').primaryKey(),
     tenantId: text('tenant_id').notNull(),
-    /** What it was made with. */
+    /** Of a key or of a member. */
     holderId: text('holder_id').notNull(),
     createdAt: integer('created_at').notNull(),
     expiresAt: integer('expires_at').notNull(),

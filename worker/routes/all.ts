@@ -3,6 +3,7 @@ import { apiKeyRoutes } from './api-keys.ts'
 import { auditEventRoutes } from './audit-events.ts'
 import { environmentRoutes } from './environments.ts'
 import { liveRoutes } from './live.ts'
+import { memberRoutes } from './members.ts'
 import { pageRoutes } from './pages.ts'
 import { poolRunnerRoutes } from './pool-runners.ts'
 import { poolRoutes } from './pools.ts'
@@ -20,6 +21,7 @@ export const ROUTES: readonly Route[] = [
   ...tenantRoutes,
   ...apiKeyRoutes,
   ...sessionRoutes,
+  ...memberRoutes,
   ...poolRoutes,
   ...registrationTokenRoutes,
   ...poolRunnerRoutes,

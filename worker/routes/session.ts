@@ -1,11 +1,13 @@
 import { z } from 'zod'
+import { accessTeam } from '../../durable-objects/settings.ts'
 import { BrowserSession, SignIn } from '../../protocol/admin-api.ts'
 import { accepted, type Result, refused } from '../../protocol/errors.ts'
+import { ASSERTION_HEADER, admitMember } from '../auth/access.ts'
 import { admitSession, describeSession, openSession, sessionHash } from '../auth/browser-session.ts'
 import type { Anyone, KeyHolder } from '../auth/callers.ts'
 import { anyone, FOREIGN_PAGE } from '../auth/guards.ts'
 import { admitKey } from '../auth/key-holder.ts'
-import { cookieName, cookieOf, isForged, setCookie } from '../auth/session-cookie.ts'
+import { cookieName, cookieOf, isForged, isFromOwnPage, setCookie } from '../auth/session-cookie.ts'
 import { deleteSession } from '../directory/browser-sessions.ts'
 import { noteAudit } from '../edge.ts'
 import { invalidField } from '../http/input.ts'
@@ -15,7 +17,7 @@ import { type Call, defineRoute } from '../http/route.ts'
 
 const PATH = '/api/v1/session'
 
-/** A browser signs in with a key, and holds a cookie instead of it. */
+/** A browser signs in with a key or through Cloudflare Access, and holds a cookie instead of it. */
 export const sessionRoutes = [
   defineRoute({
     method: 'post',
@@ -26,7 +28,7 @@ export const sessionRoutes = [
     body: SignIn,
     statuses: [201],
     answer: BrowserSession,
-    refusals: ['unauthenticated', 'forbidden'],
+    refusals: ['unauthenticated', 'forbidden', 'conflict'],
     async handle(call, { body }) {
       const name = cookieName(call.request)
       if (name === null) return refused('forbidden', 'Over plain HTTP nobody signs in but on this machine.')
@@ -88,9 +90,20 @@ export const sessionRoutes = [
 
 async function signingIn(
   call: Call<Anyone>,
-  { api_key }: z.output<typeof SignIn>,
+  { api_key, tenant }: z.output<typeof SignIn>,
 ): Promise<Result<KeyHolder>> {
-  return api_key === undefined ? invalidField('api_key', 'required') : await admitKey(call, api_key)
+  if (api_key !== undefined) {
+    const holder = await admitKey(call, api_key)
+    const isOther = holder.ok && tenant !== undefined && tenant !== holder.value.tenant.slug
+    return isOther ? refused('forbidden', 'The key is one of another tenant.') : holder
+  }
+  if (accessTeam(call.settings) === null) return invalidField('api_key', 'required')
+  const assertion = call.request.headers.get(ASSERTION_HEADER)
+  if (assertion === null) {
+    return refused('unauthenticated', 'Sign in with an API key, or come through Cloudflare Access.')
+  }
+  // Access adds it to whatever the browser sends, like a cookie.
+  return isFromOwnPage(call.request) ? await admitMember(call, assertion, tenant) : FOREIGN_PAGE
 }
 
 /** Programs send no origin and hold no cookie; whoever does either is a browser, and says whose page it is. */
