@@ -1,5 +1,5 @@
 import * as z from 'zod'
-import { ApiKeyId, LiveLinkId, RunId } from './ids.ts'
+import { ApiKeyId, LiveLinkId, MemberId, RunId } from './ids.ts'
 import { WatchMode } from './stream.ts'
 import { Timestamp } from './text.ts'
 
@@ -31,7 +31,7 @@ export const LiveLink = z.object({
   mode: WatchMode,
   hint: z.string(),
   max_viewers: z.number().int(),
-  created_by: ApiKeyId,
+  created_by: z.union([ApiKeyId, MemberId]),
   created_at: Timestamp,
   expires_at: Timestamp,
   last_used_at: Timestamp.nullable(),

@@ -6,7 +6,7 @@ import type { WatchMode } from '../../protocol/stream.ts'
 export interface SessionRelayRpc {
   /** Stores the ticket; the first one initialises the object. The caller vouches that the session is live. */
   admit(grant: TicketGrant): Promise<Result<null>>
-  /** Closes every viewer that this key or link let in, and forgets its tickets. */
+  /** Closes every viewer that this key, link or member let in, and forgets its tickets. */
   revoke(source: string): Promise<void>
   /** Closes every socket; idempotent. An object that was never initialised stays so. */
   sessionEnded(): Promise<void>
@@ -46,7 +46,7 @@ export interface TicketGrant extends RelayIdentity {
   readonly mode: WatchMode
   /** Epoch milliseconds. */
   readonly expires_at: number
-  /** Id of the key or the link it was made with. */
+  /** Id of the key, the link or the member it was made with. */
   readonly source: string
   /** When the source stops being good; its viewers are closed then. Null: never by itself. */
   readonly source_expires_at: number | null

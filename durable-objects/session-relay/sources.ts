@@ -1,5 +1,8 @@
+/** A member is good for as long as there is one. */
+const MEMBERS = '(SELECT id, tenant_id, NULL AS revoked_at, NULL AS expires_at FROM members)'
+
 /**
- * Which of these keys and links still let somebody watch. Revoking one closes its viewers at once; this is for the
+ * Which of these keys, links and members still let somebody watch. Revoking one closes its viewers at once; this is for the
  * viewers that the notice did not reach.
  */
 export async function goodSources(
@@ -10,7 +13,7 @@ export async function goodSources(
 ): Promise<ReadonlySet<string>> {
   if (sources.length === 0) return new Set()
   const alive = '(expires_at IS NULL OR expires_at > ?)'
-  const query = ['api_keys', 'live_links']
+  const query = ['api_keys', 'live_links', MEMBERS]
     .map(
       table =>
         `SELECT id FROM ${table} WHERE tenant_id = ? AND revoked_at IS NULL AND ${alive} AND id IN (SELECT value FROM json_each(?))`,
@@ -19,7 +22,7 @@ export async function goodSources(
   const bindings = [tenantId, now, JSON.stringify(sources)]
   const { results } = await db
     .prepare(query)
-    .bind(...bindings, ...bindings)
+    .bind(...bindings, ...bindings, ...bindings)
     .all<{ id: string }>()
   return new Set(results.map(({ id }) => id))
 }

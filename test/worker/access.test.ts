@@ -1,7 +1,10 @@
+import { runDurableObjectAlarm } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { exportJWK, generateKeyPair, SignJWT } from 'jose'
 import { beforeAll, describe, expect, inject, it } from 'vitest'
+import { LiveLink } from '../../protocol/live.ts'
 import { type Answer, type Ask, call, ORIGIN, outcome, problemOf } from './client.ts'
+import { dialStream, type LiveRun, liveRun, TestViewer } from './stream-sockets.ts'
 import {
   cookieSetBy,
   makePool,
@@ -247,6 +250,63 @@ describe('a member', () => {
     expect(outcome(await call('PUT', '/api/v1/members', { key: tenant.keys.admin, body }))).toBe(
       'invalid_request',
     )
+  })
+})
+
+describe('a member who watches', () => {
+  async function watch(live: LiveRun, cookie: string, mode: 'view' | 'control'): Promise<TestViewer> {
+    const path = `/api/v1/runs/${live.runId}/viewer-tickets`
+    const { ticket } = ok(await call('POST', path, { cookie, body: { mode } })).body
+    return new TestViewer(await dialStream(live.runId, ticket))
+  }
+
+  async function memberOf(
+    live: LiveRun,
+    role: string,
+  ): Promise<{ id: string; email: string; cookie: string }> {
+    const email = `${crypto.randomUUID()}@acme.example`
+    const id = await putMember(live.tenant, email, role)
+    return { id, email, cookie: cookieSetBy(ok(await signInWith(await vouch(key, { email })))) }
+  }
+
+  it('is cut off when removed, and when given another role; a viewer of another stays', async () => {
+    const live = await liveRun()
+    const [ann, bob] = [await memberOf(live, 'member'), await memberOf(live, 'viewer')]
+    const stays = await watch(live, bob.cookie, 'view')
+    const controls = await watch(live, ann.cookie, 'control')
+    await putMember(live.tenant, ann.email, 'viewer')
+    expect(await controls.close()).toBe(4401)
+    const views = await watch(live, ann.cookie, 'view')
+    const refused = await call('POST', `/api/v1/runs/${live.runId}/viewer-tickets`, {
+      cookie: ann.cookie,
+      body: { mode: 'control' },
+    })
+    expect(outcome(refused)).toBe('forbidden')
+    ok(await call('DELETE', '/api/v1/members', { key: live.tenant.keys.admin, body: { email: ann.email } }))
+    expect(await views.close()).toBe(4401)
+    expect(stays.closed).toBeNull()
+  })
+
+  it('is found at the relay’s next look when the notice was lost', async () => {
+    const live = await liveRun()
+    const [ann, bob] = [await memberOf(live, 'member'), await memberOf(live, 'member')]
+    const [gone, stays] = [await watch(live, ann.cookie, 'view'), await watch(live, bob.cookie, 'view')]
+    await runDurableObjectAlarm(env.SESSION_RELAY.getByName(live.sessionId))
+    expect([gone.closed, stays.closed]).toEqual([null, null])
+    await env.DB.prepare('DELETE FROM members WHERE id = ?').bind(ann.id).run()
+    await runDurableObjectAlarm(env.SESSION_RELAY.getByName(live.sessionId))
+    expect(await gone.close()).toBe(4401)
+    expect(stays.closed).toBeNull()
+  })
+
+  it('makes links that say who made them', async () => {
+    const live = await liveRun()
+    const { id, cookie } = await memberOf(live, 'member')
+    const path = `/api/v1/runs/${live.runId}/live-links`
+    const body = { mode: 'view', expires_in_seconds: 60, max_viewers: 1 }
+    ok(await call('POST', path, { cookie, body }))
+    const { items } = ok(await call('GET', path, { cookie })).body
+    expect(items.map((link: unknown) => LiveLink.parse(link).created_by)).toEqual([id])
   })
 })
 

@@ -184,7 +184,7 @@ export const liveLinks = sqliteTable(
   ],
 )
 
-/** Which sessions' relays a key or a link has opened. */
+/** Which sessions' relays a key, a member or a link has opened. */
 export const streamAdmissions = sqliteTable(
   'stream_admissions',
   {

@@ -2,7 +2,7 @@ import { and, eq, gt } from 'drizzle-orm'
 import type { Directory } from './database.ts'
 import { streamAdmissions } from './schema.ts'
 
-/** Whom a key or a link has let watch: revoking it has to reach every relay it ever opened. */
+/** Whom a key, a member or a link has let watch: revoking it has to reach every relay it ever opened. */
 
 /** A session lives no longer than its longest timeout and what surrounds it. */
 export const ADMISSION_RETENTION_MS = 3 * 86_400_000

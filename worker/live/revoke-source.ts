@@ -7,7 +7,7 @@ import type { Edge } from '../edge.ts'
 const WIDTH = 6
 
 /**
- * Closes every viewer that the key or link has let in. Whoever this does not reach is found by the relay itself,
+ * Closes every viewer that the key, member or link has let in. Whoever this does not reach is found by the relay itself,
  * which looks again every few seconds while somebody watches.
  */
 export async function revokeSource(edge: Edge, tenantId: string, source: string): Promise<void> {

@@ -14,7 +14,7 @@ export interface Admission {
   readonly poolId: string
   readonly runId: string
   readonly mode: WatchMode
-  /** Id of the key or the link that lets the viewer in; revoking it closes the viewer's socket. */
+  /** Id of the key, the member or the link that lets the viewer in; revoking it closes the viewer's socket. */
   readonly source: string
   readonly sourceExpiresAt: number | null
   readonly sourceMaxViewers: number | null
