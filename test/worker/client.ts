@@ -44,12 +44,7 @@ export async function call(method: string, path: string, ask: Ask = {}): Promise
   }
 }
 
-export async function fetchRaw(
-  method: string,
-  path: string,
-  ask: Ask,
-  origin = ORIGIN,
-): Promise<Response> {
+export async function fetchRaw(method: string, path: string, ask: Ask, origin = ORIGIN): Promise<Response> {
   const context = createExecutionContext()
   const response = await send(method, path, ask, context, origin)
   await waitOnExecutionContext(context)
