@@ -1,4 +1,4 @@
-import { queryOptions } from '@tanstack/react-query'
+import { type QueryClient, queryOptions } from '@tanstack/react-query'
 import * as z from 'zod'
 import { BrowserSession, ROLES, type Role } from '../../protocol/admin-api.ts'
 import { call, Refused } from './client.ts'
@@ -26,6 +26,12 @@ export function signIn(body: {
 
 export async function signOut(): Promise<void> {
   await call('/session', z.undefined(), { method: 'DELETE', isSignIn: true })
+}
+
+/** What one tenant's people read is not for the next one's. The session itself is watched by the page, and stays. */
+export function changeSession(queries: QueryClient, session: BrowserSession | null): void {
+  queries.removeQueries({ predicate: ({ queryKey }) => queryKey[0] !== sessionQuery.queryKey[0] })
+  queries.setQueryData(sessionQuery.queryKey, session)
 }
 
 export function mayAct(session: BrowserSession, role: Role): boolean {

@@ -2,7 +2,7 @@ import { useQuery, useQueryClient } from '@tanstack/react-query'
 import { createContext, type ReactNode, useContext, useEffect, useState } from 'react'
 import type { BrowserSession, Role } from '../../protocol/admin-api.ts'
 import { messageOf, whenSignedOut } from '../api/client.ts'
-import { mayAct, sessionQuery } from '../api/session.ts'
+import { changeSession, mayAct, sessionQuery } from '../api/session.ts'
 import { Button } from '../kit/button.tsx'
 import { Dialog } from '../kit/dialog.tsx'
 import { Loading } from '../kit/list.tsx'
@@ -33,11 +33,10 @@ export function SessionGate({ children }: { readonly children: (session: Browser
   useEffect(() => whenSignedOut(setEndedBecause), [])
 
   const signedIn = async (next: BrowserSession) => {
-    const isAnother = session?.tenant.id !== next.tenant.id
-    if (isAnother) queries.clear()
-    queries.setQueryData(sessionQuery.queryKey, next)
     setEndedBecause(null)
-    if (!isAnother) await queries.invalidateQueries()
+    if (session?.tenant.id !== next.tenant.id) return changeSession(queries, next)
+    queries.setQueryData(sessionQuery.queryKey, next)
+    await queries.invalidateQueries({ predicate: ({ queryKey }) => queryKey[0] !== sessionQuery.queryKey[0] })
   }
 
   if (session === undefined) {

@@ -2,7 +2,7 @@ import { useQueryClient } from '@tanstack/react-query'
 import { Suspense, useState } from 'react'
 import { Link, Switch, useLocation } from 'wouter'
 import type { BrowserSession } from '../../protocol/admin-api.ts'
-import { mayAct, sessionQuery, signOut } from '../api/session.ts'
+import { changeSession, mayAct, signOut } from '../api/session.ts'
 import { Button } from '../kit/button.tsx'
 import { Loading } from '../kit/list.tsx'
 import { useAction } from '../kit/use-action.ts'
@@ -31,14 +31,7 @@ export function Shell({ session }: { readonly session: BrowserSession }) {
         <Button
           look="quiet"
           busy={leave.isPending}
-          onClick={() =>
-            leave.mutate(undefined, {
-              onSuccess: () => {
-                queries.clear()
-                queries.setQueryData(sessionQuery.queryKey, null)
-              },
-            })
-          }
+          onClick={() => leave.mutate(undefined, { onSuccess: () => changeSession(queries, null) })}
         >
           Sign out
         </Button>
