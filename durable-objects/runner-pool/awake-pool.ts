@@ -7,6 +7,7 @@ import type { AlarmClock } from './alarm.ts'
 import type { PoolContext, Rules } from './core/context.ts'
 import { sweep } from './core/expiry.ts'
 import type { Capacity, PoolRecord, RunnerMemo } from './core/model.ts'
+import { type SampleRecord, sampleIfDue } from './core/samples.ts'
 import type { Doorbells } from './doorbells.ts'
 import { HistoryDrain } from './history-drain.ts'
 import { Rings } from './rings.ts'
@@ -48,6 +49,9 @@ export class AwakePool {
   #wokeAt: number
   /** No lease is due before this; 0 while nobody has looked. */
   #leasesDueAt = 0
+  /** Undefined while nobody has looked. */
+  #newestSample: SampleRecord | null | undefined
+  #sampleAt: number | null = null
 
   constructor(record: PoolRecord, parts: PoolParts) {
     this.record = record
@@ -86,17 +90,27 @@ export class AwakePool {
     }
   }
 
-  /** Ends and orders everything that is due, and arms the alarm for what is next. */
+  /** Ends and orders everything that is due, takes a sample, and arms the alarm for what is next. */
   sweep(): void {
     const due = this.command(ctx => {
       const swept = sweep(ctx, this.#leasesDueAt)
       // Rings that nobody answered are passed on.
       if (!ctx.store.queue.isEmpty()) ctx.effects.workWaits = true
-      return { ok: true, value: swept }
+      const newest = this.#newestSample === undefined ? ctx.store.samples.newest() : this.#newestSample
+      return { ok: true, value: { swept, sampled: sampleIfDue(ctx, newest) } }
     })
     if (!due.ok) return
-    this.#leasesDueAt = due.value.leasesDueAt
-    this.#parts.alarm.wakeBy(due.value.next)
+    const { swept, sampled } = due.value
+    this.#leasesDueAt = swept.leasesDueAt
+    this.#newestSample = sampled.newest
+    this.#sampleAt = sampled.next
+    // Every alarm asks D1, so while that fails a sample waits for the next try instead of adding one.
+    const times = [swept.next, this.history.isFailing ? null : sampled.next].filter(at => at !== null)
+    this.#parts.alarm.wakeBy(times.length === 0 ? null : Math.min(...times))
+  }
+
+  wakeForSample(): void {
+    this.#parts.alarm.wakeBy(this.#sampleAt)
   }
 
   /** Forgets a batch of the runs that ended long enough ago, and arms the alarm for the next. */

@@ -32,6 +32,10 @@ export class HistoryDrain {
     }
   }
 
+  get isFailing(): boolean {
+    return this.#failures > 0
+  }
+
   /** How long to leave D1 alone after a drain that left something over. */
   retryMs(): number {
     return drainRetryMs(this.#failures, Math.random())

@@ -1,6 +1,7 @@
 import { DurableObject } from 'cloudflare:workers'
 import type { Page, PoolState, Runner } from '../../protocol/admin-api.ts'
 import { accepted, type Refusal, type Result, refused } from '../../protocol/errors.ts'
+import type { PoolSample } from '../../protocol/overview.ts'
 import type { Placement, Run } from '../../protocol/run.ts'
 import type { SyncRequest, SyncResponse } from '../../protocol/runner-api.ts'
 import { logLine, reasonOf } from '../log.ts'
@@ -16,9 +17,11 @@ import { AwakePool, type PoolParts } from './awake-pool.ts'
 import { authenticate } from './core/authentication.ts'
 import type { PoolContext } from './core/context.ts'
 import type { PoolRecord } from './core/model.ts'
+import { overview } from './core/overview.ts'
 import { explain } from './core/placement.ts'
 import * as runners from './core/runners.ts'
 import { cancel, enqueue, readRun, toRun } from './core/runs.ts'
+import { readSamples, toPoolSample } from './core/samples.ts'
 import { noteLogCut, type Purpose, sessionGrant } from './core/session-grants.ts'
 import { streamChanged, streamOf, watchableSession } from './core/streams.ts'
 import { sync } from './core/sync.ts'
@@ -28,10 +31,12 @@ import {
   DOORBELL_HEADERS,
   type NewRun,
   type PoolIdentity,
+  type PoolOverview,
   type PoolSummary,
   type Registration,
   type RegistrationIdentity,
   type RunnerPoolRpc,
+  type TimeSpan,
 } from './rpc.ts'
 import { PoolStore } from './store/store.ts'
 
@@ -245,6 +250,14 @@ export class RunnerPool extends DurableObject<RunnerPoolEnv> implements RunnerPo
     return this.#command(ctx => accepted(runners.onlineByToken(ctx)))
   }
 
+  async history({ since, step_ms }: TimeSpan): Promise<Result<PoolSample[]>> {
+    return this.#command(ctx => accepted(readSamples(ctx, since, step_ms).map(toPoolSample)))
+  }
+
+  async overview(span: TimeSpan): Promise<Result<PoolOverview>> {
+    return this.#command(ctx => accepted(overview(ctx, span)))
+  }
+
   /** The doorbell's upgrade. The Worker has asked first, so what is refused here has changed since. */
   override async fetch(request: Request): Promise<Response> {
     const runnerId = request.headers.get(DOORBELL_HEADERS.runnerId) ?? ''
@@ -280,7 +293,8 @@ export class RunnerPool extends DurableObject<RunnerPoolEnv> implements RunnerPo
     const saved = await pool.history.inTime()
     // Destroyed while D1 was written to: nothing may be left behind.
     if (this.#pool !== pool) return
-    if (!saved) alarm.wakeBy(pool.now() + pool.history.retryMs())
+    if (saved) pool.wakeForSample()
+    else alarm.wakeBy(pool.now() + pool.history.retryMs())
     this.#atAlarm(pool, () => pool.prune())
   }
 

@@ -1,5 +1,6 @@
 import type { Page, PoolState, PoolStats, Runner } from '../../protocol/admin-api.ts'
 import type { Result } from '../../protocol/errors.ts'
+import type { PoolSample } from '../../protocol/overview.ts'
 import type { Placement, Resources, Run } from '../../protocol/run.ts'
 import type { Engine, Platform, SyncRequest, SyncResponse } from '../../protocol/runner-api.ts'
 import type { Labels } from '../../protocol/text.ts'
@@ -59,6 +60,11 @@ export interface RunnerPoolRpc {
   removeRunner(runnerId: string, force: boolean): Promise<Result<null>>
   /** Online runners per registration token id. */
   runnersOnlineByToken(): Promise<Result<Record<string, number>>>
+
+  /** How the pool did, oldest first. */
+  history(span: TimeSpan): Promise<Result<PoolSample[]>>
+  /** Everything an overview says of the pool, in one look. */
+  overview(span: TimeSpan): Promise<Result<PoolOverview>>
 }
 
 export interface PoolIdentity {
@@ -71,6 +77,23 @@ export interface PoolSummary {
   readonly state: PoolState
   readonly note: string | null
   readonly stats: PoolStats
+}
+
+export interface TimeSpan {
+  /** Epoch milliseconds. */
+  readonly since: number
+  /** One sample for so long; never less than the time between two. */
+  readonly step_ms: number
+}
+
+export interface PoolOverview {
+  readonly stats: PoolStats
+  readonly samples: PoolSample[]
+  /** Of these lists at most as many as an overview shows. */
+  readonly offline: { runner_id: string; runner_name: string; since: string }[]
+  /** Online, and older than this control plane. */
+  readonly behind: { runner_id: string; runner_name: string; version: string }[]
+  readonly online_by_token: Record<string, number>
 }
 
 /** A run as the Worker has validated and completed it; `image` is final. */

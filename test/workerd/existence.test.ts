@@ -54,6 +54,8 @@ const CALLS: Record<
   setRunnerState: rpc => rpc.setRunnerState('rnr_1', 'draining', null),
   removeRunner: rpc => rpc.removeRunner('rnr_1', true),
   runnersOnlineByToken: rpc => rpc.runnersOnlineByToken(),
+  history: rpc => rpc.history({ since: 0, step_ms: 60_000 }),
+  overview: rpc => rpc.overview({ since: 0, step_ms: 60_000 }),
 }
 
 async function expectNothingThere(pool: TestPool): Promise<void> {

@@ -139,9 +139,13 @@ export function listRunners(ctx: PoolContext, limit: number, cursor: string | nu
   }
 }
 
-export function stats(ctx: PoolContext): PoolStats {
+/** @param runners all of them, where they have been read already */
+export function stats(
+  ctx: PoolContext,
+  runners: Iterable<RunnerRecord> = ctx.store.runners.all(),
+): PoolStats {
   const totals = { runners_online: 0, runners_total: 0, slots_total: 0, slots_busy: 0 }
-  for (const runner of ctx.store.runners.all()) {
+  for (const runner of runners) {
     totals.runners_total += 1
     if (!isOnline(ctx, runner)) continue
     totals.runners_online += 1

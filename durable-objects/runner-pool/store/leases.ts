@@ -27,6 +27,10 @@ export class LeaseTable {
     return this.#sql.exec('SELECT * FROM leases').map(toLease)
   }
 
+  isEmpty(): boolean {
+    return this.#sql.exec('SELECT 1 FROM leases LIMIT 1').length === 0
+  }
+
   /** For people's eyes only; no sync or lease counts rows. */
   count(): number {
     const [row] = this.#sql.exec('SELECT count(*) AS live FROM leases')

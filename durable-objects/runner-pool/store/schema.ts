@@ -100,6 +100,12 @@ const MIGRATIONS: readonly string[] = [
     '$.retried', json(iif(json_array_length(key, '$.tried') = 0, 'false', 'true'))
   );
   `,
+  `
+  CREATE TABLE samples (
+    at INTEGER PRIMARY KEY, queued INTEGER NOT NULL, slots_busy INTEGER NOT NULL, slots_total INTEGER NOT NULL,
+    oldest_queued_seconds INTEGER
+  ) WITHOUT ROWID;
+  `,
 ]
 
 /** True once the object was initialised; looking must not create anything. */

@@ -8,6 +8,7 @@ import { OutboxTable } from './outbox.ts'
 import { QueueTable } from './queue.ts'
 import { RunnerTable } from './runners.ts'
 import { RunTable } from './runs.ts'
+import { SampleTable } from './samples.ts'
 import { isInitialised, migrate } from './schema.ts'
 import { type Sql, text, textOrNull } from './sql.ts'
 import { StreamTable } from './streams.ts'
@@ -22,6 +23,7 @@ export class PoolStore {
   readonly outbox: OutboxTable
   readonly streams: StreamTable
   readonly endedSessions: EndedSessionTable
+  readonly samples: SampleTable
   readonly #sql: Sql
 
   constructor(sql: Sql) {
@@ -34,6 +36,7 @@ export class PoolStore {
     this.outbox = new OutboxTable(sql)
     this.streams = new StreamTable(sql)
     this.endedSessions = new EndedSessionTable(sql)
+    this.samples = new SampleTable(sql)
   }
 
   /** The pool, or null for an object that was never initialised; creates nothing. */
