@@ -15,6 +15,8 @@ export const runs = sqliteTable(
     status: text('status').notNull(),
     /** Rises with every change of the run; a row is only ever replaced by a higher one. */
     version: integer('version').notNull(),
+    /** Null until it has ended. */
+    finishedAt: integer('finished_at'),
     /** The run as the API shows it, JSON. */
     document: text('document').notNull(),
   },
@@ -25,6 +27,10 @@ export const runs = sqliteTable(
     index('runs_by_status').on(table.tenantId, table.status, table.id),
     // Few at any time: what was announced and never came is found without a look at everything that did.
     index('runs_announced').on(table.id).where(sql`version = 0`),
+    // Written once in a run's life, at its end.
+    index('runs_by_end')
+      .on(table.tenantId, table.status, table.finishedAt)
+      .where(sql`finished_at IS NOT NULL`),
   ],
 )
 

@@ -26,6 +26,7 @@ function statements(db: DrizzleD1Database, { tenantId, version, run, events }: R
     environmentId: run.environment_id,
     status: run.status,
     version,
+    finishedAt: run.finished_at === null ? null : Date.parse(run.finished_at),
     document: JSON.stringify(run),
   }
   return [

@@ -190,6 +190,7 @@ describe.each(named(withQuery))('the query of %s', (_, route) => {
       'environment_id',
       'pool_id',
       'force',
+      'hours',
       'surplus',
       '__proto__',
     ]) {

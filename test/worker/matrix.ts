@@ -60,6 +60,8 @@ export const MATRIX: Record<string, Row> = {
   },
   'post /api/v1/pools': { who: 'admin', body: () => ({ name: 'p' }) },
   'get /api/v1/pools': { who: 'viewer' },
+  'get /api/v1/overview': { who: 'viewer' },
+  'get /api/v1/pools/{pool_id}/history': { who: 'viewer' },
   'get /api/v1/pools/{pool_id}': { who: 'viewer' },
   'patch /api/v1/pools/{pool_id}': { who: 'admin' },
   'delete /api/v1/pools/{pool_id}': { who: 'admin' },

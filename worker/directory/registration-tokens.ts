@@ -1,4 +1,18 @@
-import { and, desc, eq, exists, gt, inArray, isNull, lt, notExists, or, type SQL, sql } from 'drizzle-orm'
+import {
+  and,
+  desc,
+  eq,
+  exists,
+  gt,
+  inArray,
+  isNull,
+  lt,
+  lte,
+  notExists,
+  or,
+  type SQL,
+  sql,
+} from 'drizzle-orm'
 import type { z } from 'zod'
 import type { RegistrationToken, Tenant } from '../../protocol/admin-api.ts'
 import { timestamp, timestampOrNull } from '../../protocol/text.ts'
@@ -74,6 +88,40 @@ export async function listTokens(
     .orderBy(desc(registrationTokens.id))
     .limit(page.limit + 1)
   return rows.map(recordOf)
+}
+
+export interface ExpiringToken {
+  readonly id: string
+  readonly poolId: string
+  readonly name: string
+  readonly expiresAt: number
+}
+
+/** More than anybody has to hear of at once. */
+const EXPIRING_LIMIT = 200
+
+/** Tokens of any pool that end within that time and were made to last longer, the first to end first. */
+export async function expiringTokens(
+  directory: Directory,
+  tenantId: string,
+  now: number,
+  withinMs: number,
+): Promise<ExpiringToken[]> {
+  const { id, poolId, name, expiresAt, createdAt, revokedAt } = registrationTokens
+  return await directory
+    .select({ id, poolId, name, expiresAt })
+    .from(registrationTokens)
+    .where(
+      and(
+        eq(registrationTokens.tenantId, tenantId),
+        gt(expiresAt, now),
+        lte(expiresAt, now + withinMs),
+        isNull(revokedAt),
+        sql`${expiresAt} - ${createdAt} > ${withinMs}`,
+      ),
+    )
+    .orderBy(expiresAt)
+    .limit(EXPIRING_LIMIT)
 }
 
 /** @returns whether the pool has such a token; revoking it twice keeps the first time */

@@ -90,7 +90,10 @@ export const registrationTokens = sqliteTable(
     lastUsedAt: integer('last_used_at'),
     revokedAt: integer('revoked_at'),
   },
-  table => [index('registration_tokens_by_pool').on(table.tenantId, table.poolId, table.id)],
+  table => [
+    index('registration_tokens_by_pool').on(table.tenantId, table.poolId, table.id),
+    index('registration_tokens_by_end').on(table.tenantId, table.expiresAt),
+  ],
 )
 
 /**

@@ -4,6 +4,7 @@ import { auditEventRoutes } from './audit-events.ts'
 import { environmentRoutes } from './environments.ts'
 import { liveRoutes } from './live.ts'
 import { memberRoutes } from './members.ts'
+import { overviewRoutes } from './overview.ts'
 import { pageRoutes } from './pages.ts'
 import { poolRunnerRoutes } from './pool-runners.ts'
 import { poolRoutes } from './pools.ts'
@@ -23,6 +24,7 @@ export const ROUTES: readonly Route[] = [
   ...sessionRoutes,
   ...memberRoutes,
   ...poolRoutes,
+  ...overviewRoutes,
   ...registrationTokenRoutes,
   ...poolRunnerRoutes,
   ...environmentRoutes,
