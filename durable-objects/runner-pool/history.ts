@@ -27,6 +27,9 @@ export const runs = sqliteTable(
     index('runs_by_status').on(table.tenantId, table.status, table.id),
     // Few at any time: what was announced and never came is found without a look at everything that did.
     index('runs_announced').on(table.id).where(sql`version = 0`),
+    // Few of many in one place: neither index alone finds them without reading all of the other.
+    index('runs_by_pool_and_status').on(table.tenantId, table.poolId, table.status, table.id),
+    index('runs_by_environment_and_status').on(table.tenantId, table.environmentId, table.status, table.id),
     // Written once in a run's life, at its end.
     index('runs_by_end')
       .on(table.tenantId, table.status, table.finishedAt)

@@ -204,6 +204,19 @@ test('a look at the pool reads the same however many runs wait', async () => {
   expect(reads[1]).toBe(reads[0])
 })
 
+test('a page of runners reads its runners and their leases, wherever in a long list it is', async () => {
+  const pool = await TestPool.create()
+  await fillRunners(pool, 10_000)
+  const [newest] = await pool.rows('SELECT runner_id FROM runners ORDER BY runner_id DESC LIMIT 1 OFFSET 100')
+  const [oldest] = await pool.rows('SELECT runner_id FROM runners ORDER BY runner_id LIMIT 1 OFFSET 201')
+  for (const cursor of [null, String(newest?.runner_id), String(oldest?.runner_id)]) {
+    const [page, cost] = await metered(() => pool.rpc.listRunners(200, cursor))
+    expect(value(page).items).toHaveLength(200)
+    expect(cost).toMatchObject({ written: 0, alarms: 0 })
+    expect(cost.read).toBeLessThanOrEqual(202)
+  }
+})
+
 /** Each run in a lane of its own, filed as `enqueue` files it. */
 async function fillLanes(
   pool: TestPool,

@@ -13,6 +13,9 @@ interface Profile {
   readonly engine: Engine | null
 }
 
+/** Sorts behind every id. */
+const AFTER_ALL = '~'
+
 export class RunnerTable {
   readonly #sql: Sql
 
@@ -58,10 +61,8 @@ export class RunnerTable {
   pageBackwards(before: string | null, limit: number): RunnerRecord[] {
     return this.#sql
       .exec(
-        `SELECT * FROM runners WHERE removed_at IS NULL AND (? IS NULL OR runner_id < ?)
-         ORDER BY runner_id DESC LIMIT ?`,
-        before,
-        before,
+        'SELECT * FROM runners WHERE runner_id < ? AND removed_at IS NULL ORDER BY runner_id DESC LIMIT ?',
+        before ?? AFTER_ALL,
         limit,
       )
       .map(toRunner)
