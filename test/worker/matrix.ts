@@ -185,6 +185,8 @@ export async function makeWorld(route: Route): Promise<World> {
   const sessionId = await takeOffer(runner)
   const link = await makeLink(tenant, runId)
   const uploadId = await makeArtifact(runner, sessionId, 'a.txt', ARTIFACT)
+  const someone = { email: `${tenant.id}@example.com`, role: 'viewer' }
+  const member = ok(await call('PUT', '/api/v1/members', { key: tenant.keys.admin, body: someone })).body
   // Only an empty pool that nothing uses can be deleted.
   const bare = nameOf(route) === 'delete /api/v1/pools/{pool_id}' ? await makePool(tenant) : poolId
   const ids = {
@@ -197,6 +199,7 @@ export async function makeWorld(route: Route): Promise<World> {
     run_id: runId,
     session_id: sessionId,
     link_id: link.id,
+    member_id: member.id,
     upload_id: uploadId,
     part: '1',
     name: 'a.txt',
@@ -225,6 +228,7 @@ export function absentIds(): Record<string, string> {
     run_id: mintId('run'),
     session_id: mintId('session'),
     link_id: mintId('liveLink'),
+    member_id: mintId('member'),
     upload_id: '0'.repeat(32),
     part: '2',
     name: 'no such file',
