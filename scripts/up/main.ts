@@ -243,6 +243,7 @@ function printSummary(origin: string, demo: Demo, executor: ChosenExecutor): voi
   console.log(`
 The sample run succeeded on the ${executor.name} executor${executor.sample.live ? ' and drove a page in Chromium' : ''}.
 
+  Dashboard   ${origin}/   (sign in with the admin key)
   API         ${origin}/api/v1   (reference: ${origin}/docs)
   Admin key   ${demo.adminKey}
   Pool        ${demo.poolId}
