@@ -144,12 +144,17 @@ function successOf(route: Route, status: 101 | 200 | 201 | 204, answer: z.ZodTyp
   return { description, content: { 'application/json': { schema: answer } } }
 }
 
+/** What a path begins with, and what stands for it in the operation's id; pages are named like what they show. */
+const AREAS = [
+  ['/api/v1/', ''],
+  ['/runner/v1/', 'runner_api/'],
+  ['/', 'page/'],
+] as const
+
 /** `get /api/v1/pools/{pool_id}/runners` is `get_pools_by_pool_id_runners`. */
 function operationId({ method, path }: Route): string {
-  const words = path
-    .replace(/^\/(?:api\/v1|runner\/v1)?/, path.startsWith('/runner') ? 'runner_api/' : '')
-    .replaceAll(/\{([^}]+)\}/g, 'by_$1')
-    .split(/[^a-z0-9_]+/)
+  const [start, area] = AREAS.find(([begins]) => path.startsWith(begins)) ?? ['', '']
+  const words = `${area}${path.slice(start.length)}`.replaceAll(/\{([^}]+)\}/g, 'by_$1').split(/[^a-z0-9_]+/)
   return [method, ...words].filter(word => word !== '').join('_')
 }
 
