@@ -176,7 +176,7 @@ export type Offer = z.infer<typeof Offer>
 export const COMMAND_TYPES = ['stop_session', 'open_stream', 'close_stream'] as const
 export type CommandType = (typeof COMMAND_TYPES)[number]
 
-export const STOP_REASONS = ['cancelled', 'timeout', 'runner_removed'] as const
+export const STOP_REASONS = ['cancelled', 'timeout'] as const
 export type StopReason = (typeof STOP_REASONS)[number]
 
 export const Command = z.object({

@@ -105,7 +105,6 @@ export function settleStop(ctx: PoolContext, lease: LeaseRecord, run: RunRecord,
     case 'timeout':
       return end(ctx, lease, run, { kind: 'timed_out', exitCode: null, message })
     case 'cancelled':
-    case 'runner_removed':
       return end(ctx, lease, run, { kind: 'failed', code: 'runner_lost_session', exitCode: null, message })
   }
 }

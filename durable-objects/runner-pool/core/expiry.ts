@@ -1,3 +1,4 @@
+import type { StopReason } from '../../../protocol/runner-api.ts'
 import { settleLapse, settleLoss, settleStop } from './attempt.ts'
 import { type PoolContext, wakeForLeaseBy } from './context.ts'
 import type { LeaseRecord, RunnerRecord } from './model.ts'
@@ -55,8 +56,8 @@ export function checkLease(ctx: PoolContext, lease: LeaseRecord, runner: RunnerR
 }
 
 /** Orders the runner to end the session; the order is repeated until the session has ended. */
-export function requestStop(ctx: PoolContext, lease: LeaseRecord, reason: 'cancelled' | 'timeout'): void {
-  lease.stop = { reason, requestedAt: lease.stop?.requestedAt ?? ctx.now }
+export function requestStop(ctx: PoolContext, lease: LeaseRecord, reason: StopReason): void {
+  lease.stop = { reason, requestedAt: ctx.now }
   ctx.store.leases.update(lease)
   issueStop(ctx, lease)
 }

@@ -46,22 +46,10 @@ export function sync(
   credentialHash: string,
   request: SyncRequest,
 ): Result<SyncResponse> {
-  const known = authenticate(ctx, runnerId, credentialHash)
-  if (!known.ok) return known
-  const { runner, promoted } = known.value
-  const superseded = request.boot === runner.boot && request.boot_id !== runner.bootId
-  if (request.boot < runner.boot || superseded) {
-    if (promoted) ctx.store.runners.update(runner)
-    return refused(
-      'boot_superseded',
-      'another process of this runner has synced with this boot or a later one',
-    )
-  }
-  const isNewBoot = request.boot > runner.boot
-  if (!isNewBoot && request.seq <= lastSeq(ctx, runner)) {
-    if (promoted) ctx.store.runners.update(runner)
-    return accepted(staleReply(ctx, runner))
-  }
+  const spoken = whoSpeaks(ctx, runnerId, credentialHash, request)
+  if (!spoken.ok) return spoken
+  const { runner, promoted, isStale, isNewBoot } = spoken.value
+  if (isStale) return accepted(staleReply(ctx, runner))
   const profileChanged = updateProfile(ctx, runner, request, isNewBoot)
   hear(ctx, runner, request)
 
@@ -99,6 +87,27 @@ export function sync(
     commands: commands.map(toCommand),
     leases: verdicts,
   })
+}
+
+/**
+ * The runner, and what its credential, boot and seq make of this sync. The first use of a new credential is stored here
+ * where nothing else of the sync will be.
+ */
+function whoSpeaks(
+  ctx: PoolContext,
+  runnerId: string,
+  credentialHash: string,
+  request: SyncRequest,
+): Result<{ runner: RunnerRecord; promoted: boolean; isNewBoot: boolean; isStale: boolean }> {
+  const known = authenticate(ctx, runnerId, credentialHash)
+  if (!known.ok) return known
+  const { runner, promoted } = known.value
+  const isNewBoot = request.boot > runner.boot
+  const isSuperseded = !isNewBoot && (request.boot < runner.boot || request.boot_id !== runner.bootId)
+  const isStale = !isNewBoot && request.seq <= lastSeq(ctx, runner)
+  if (promoted && (isSuperseded || isStale)) ctx.store.runners.update(runner)
+  if (!isSuperseded) return accepted({ runner, promoted, isNewBoot, isStale })
+  return refused('boot_superseded', 'another process of this runner has synced with this boot or a later one')
 }
 
 /** A memo outlives no hibernation; the row knows every seq that wrote anything, which is all that matters. */
