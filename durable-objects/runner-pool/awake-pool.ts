@@ -16,6 +16,8 @@ import type { PoolStore } from './store/store.ts'
 /** Ended runs stay this long, so that a repeated `enqueue` of the same id finds its run. */
 const RETAIN_ENDED_MS = 25 * 3_600_000
 const PRUNE_BATCH = 200
+/** After a failure of the object's own; the alarm comes again this soon. */
+const ALARM_RETRY_MS = 5_000
 /** Full batches follow one another at this pace. */
 const PRUNE_PACE_MS = 5_000
 
@@ -90,8 +92,30 @@ export class AwakePool {
     }
   }
 
+  /**
+   * Never throws, because a throw is retried on a schedule of the platform's own.
+   * @param isHere false once the pool was destroyed: nothing may then be left behind
+   */
+  async onAlarm(isHere: () => boolean): Promise<void> {
+    this.#despite(() => this.#sweep())
+    const saved = await this.history.inTime()
+    if (!isHere()) return
+    this.#parts.alarm.wakeBy(saved ? this.#sampleAt : this.now() + this.history.retryMs())
+    this.#despite(() => this.#prune())
+  }
+
+  /** One part of the alarm's work: what stops it must not stop the others. */
+  #despite(work: () => void): void {
+    try {
+      work()
+    } catch (error) {
+      logLine('error', 'pool_alarm_failed', { pool_id: this.record.poolId, reason: reasonOf(error) })
+      this.#parts.alarm.wakeBy(this.now() + ALARM_RETRY_MS)
+    }
+  }
+
   /** Ends and orders everything that is due, takes a sample, and arms the alarm for what is next. */
-  sweep(): void {
+  #sweep(): void {
     const due = this.command(ctx => {
       const swept = sweep(ctx, this.#leasesDueAt)
       // Rings that nobody answered are passed on.
@@ -109,12 +133,8 @@ export class AwakePool {
     this.#parts.alarm.wakeBy(times.length === 0 ? null : Math.min(...times))
   }
 
-  wakeForSample(): void {
-    this.#parts.alarm.wakeBy(this.#sampleAt)
-  }
-
   /** Forgets a batch of the runs that ended long enough ago, and arms the alarm for the next. */
-  prune(): void {
+  #prune(): void {
     const { storage, store, alarm } = this.#parts
     const before = this.now() - RETAIN_ENDED_MS
     storage.transactionSync(() => {

@@ -18,18 +18,34 @@ export class Doorbells implements DoorbellView {
     ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair(DOORBELL.ping, DOORBELL.pong))
   }
 
-  accept(runnerId: string, socket: WebSocket, now: number): void {
+  /** @returns the answer to the upgrade of a runner that is let in */
+  upgrade(runnerId: string, now: number): Response {
+    const { 0: client, 1: server } = new WebSocketPair()
     this.close(runnerId, DOORBELL.closeReplaced, 'replaced by a newer connection')
-    this.#ctx.acceptWebSocket(socket, [runnerId])
-    socket.serializeAttachment({ connectedAt: now })
+    this.#ctx.acceptWebSocket(server, [runnerId])
+    server.serializeAttachment({ connectedAt: now })
     this.#rung.delete(runnerId)
+    return new Response(null, { status: 101, webSocket: client })
+  }
+
+  /** Answers the close of the other end. */
+  echo(socket: WebSocket, code: number): void {
+    // 1005, 1006 and 1015 only describe a close; they may not be sent.
+    const sendable = code !== 1005 && code !== 1006 && code !== 1015
+    if (socket.readyState !== WebSocket.CLOSED) socket.close(sendable ? code : 1000)
+  }
+
+  /** @returns of a socket that is over, whose it was and when it last gave a sign of life */
+  lost(socket: WebSocket): { runnerId: string; pongAt: number } | null {
+    const [runnerId] = this.#ctx.getTags(socket)
+    return runnerId === undefined ? null : { runnerId, pongAt: this.#signOfLife(socket) }
   }
 
   lastPongAt(runnerId: string): number | null {
     const times = this.#ctx
       .getWebSockets(runnerId)
       .filter(isOpen)
-      .map(socket => this.signOfLife(socket))
+      .map(socket => this.#signOfLife(socket))
     return times.length === 0 ? null : Math.max(...times)
   }
 
@@ -71,7 +87,7 @@ export class Doorbells implements DoorbellView {
   }
 
   /** When the socket was opened or last answered a ping. */
-  signOfLife(socket: WebSocket): number {
+  #signOfLife(socket: WebSocket): number {
     const attachment: unknown = socket.deserializeAttachment()
     const connectedAt =
       typeof attachment === 'object' && attachment !== null && 'connectedAt' in attachment

@@ -45,9 +45,6 @@ import { PoolStore } from './store/store.ts'
  * decides in the pure core, stores in one transaction, re-arms the alarm and returns data.
  */
 
-/** The alarm handler never throws, because a throw is retried on a schedule of the platform's own. */
-const ALARM_RETRY_MS = 5_000
-
 interface RunnerPoolEnv {
   readonly DB: D1Database
   readonly SESSION_RELAY: { getByName(sessionId: string): Pick<SessionRelayRpc, 'sessionEnded'> }
@@ -263,10 +260,7 @@ export class RunnerPool extends DurableObject<RunnerPoolEnv> implements RunnerPo
     const runnerId = request.headers.get(DOORBELL_HEADERS.runnerId) ?? ''
     const hash = request.headers.get(DOORBELL_HEADERS.credentialHash) ?? ''
     const known = await this.authenticateRunner(runnerId, hash)
-    if (!known.ok) return refusalResponse(known.error)
-    const { 0: client, 1: server } = new WebSocketPair()
-    this.#parts.doorbells.accept(runnerId, server, Date.now())
-    return new Response(null, { status: 101, webSocket: client })
+    return known.ok ? this.#parts.doorbells.upgrade(runnerId, Date.now()) : refusalResponse(known.error)
   }
 
   override async webSocketMessage(): Promise<void> {
@@ -274,38 +268,18 @@ export class RunnerPool extends DurableObject<RunnerPoolEnv> implements RunnerPo
   }
 
   override async webSocketClose(socket: WebSocket, code: number): Promise<void> {
-    // 1005, 1006 and 1015 only describe a close; they may not be sent.
-    const sendable = code !== 1005 && code !== 1006 && code !== 1015
-    if (socket.readyState !== WebSocket.CLOSED) socket.close(sendable ? code : 1000)
-    this.#doorbellClosed(socket)
+    this.#parts.doorbells.echo(socket, code)
+    this.#doorbellLost(socket)
   }
 
   override async webSocketError(socket: WebSocket): Promise<void> {
-    this.#doorbellClosed(socket)
+    this.#doorbellLost(socket)
   }
 
   override async alarm(): Promise<void> {
-    const { alarm } = this.#parts
-    alarm.disarmed()
+    this.#parts.alarm.disarmed()
     const pool = this.#pool
-    if (pool === null) return
-    this.#atAlarm(pool, () => pool.sweep())
-    const saved = await pool.history.inTime()
-    // Destroyed while D1 was written to: nothing may be left behind.
-    if (this.#pool !== pool) return
-    if (saved) pool.wakeForSample()
-    else alarm.wakeBy(pool.now() + pool.history.retryMs())
-    this.#atAlarm(pool, () => pool.prune())
-  }
-
-  /** One part of the alarm's work: what stops it must not stop the others. */
-  #atAlarm(pool: AwakePool, work: () => void): void {
-    try {
-      work()
-    } catch (error) {
-      logLine('error', 'pool_alarm_failed', { pool_id: pool.record.poolId, reason: reasonOf(error) })
-      this.#parts.alarm.wakeBy(pool.now() + ALARM_RETRY_MS)
-    }
+    await pool?.onAlarm(() => this.#pool === pool)
   }
 
   #mayBeDestroyed(): Result<null> {
@@ -318,11 +292,10 @@ export class RunnerPool extends DurableObject<RunnerPoolEnv> implements RunnerPo
     })
   }
 
-  #doorbellClosed(socket: WebSocket): void {
-    const [runnerId] = this.ctx.getTags(socket)
-    if (runnerId === undefined) return
-    const pongAt = this.#parts.doorbells.signOfLife(socket)
-    this.#command(ctx => accepted(runners.doorbellLost(ctx, runnerId, pongAt)))
+  #doorbellLost(socket: WebSocket): void {
+    const lost = this.#parts.doorbells.lost(socket)
+    if (lost === null) return
+    this.#command(ctx => accepted(runners.doorbellLost(ctx, lost.runnerId, lost.pongAt)))
   }
 
   #command<T>(decide: (ctx: PoolContext) => Result<T>): Result<T> {

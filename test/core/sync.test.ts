@@ -285,6 +285,11 @@ describe('boot', () => {
     expect(runner.sync().stale).toBe(false)
   })
 
+  test('a lower boot is superseded whatever boot id it has', () => {
+    runner.sync()
+    expect(() => runner.sync([], { boot: runner.boot - 1 })).toThrow('boot_superseded')
+  })
+
   test('a new boot keeps the leases it lists', () => {
     pool.enqueue('run_1')
     const session = runner.take()
