@@ -76,6 +76,8 @@ export const Overview = z.object({
   samples: z.array(PoolSample),
   /** The most urgent first, at most ATTENTION_LIMIT. */
   attention: z.array(Attention),
+  /** Pools that could not be asked just now; nothing above tells of them. */
+  unavailable: z.array(PoolId),
 })
 export type Overview = z.infer<typeof Overview>
 

@@ -62,6 +62,7 @@ describe('an overview', () => {
       outcomes: { succeeded: 0, failed: 0, timed_out: 0, cancelled: 0, lost: 0 },
       samples: [],
       attention: [],
+      unavailable: [],
     })
   })
 
@@ -159,6 +160,22 @@ describe('an overview', () => {
     expect(short.token).not.toBe(ends.token)
     const kinds = (await look(tenant, '', 'viewer')).attention.map(one => one.kind)
     expect(kinds).toEqual(['runner_offline', 'version_behind'])
+  })
+
+  it('goes without a pool that cannot be asked, and names it', async () => {
+    const tenant = await makeTenant()
+    const [good, broken] = [await makePool(tenant), await makePool(tenant)]
+    await makeRunner(tenant, good)
+    const RUNNER_POOL = {
+      getByName: (name: string) =>
+        name === broken
+          ? { overview: () => Promise.reject(new Error('the object was reset')) }
+          : env.RUNNER_POOL.getByName(name),
+    }
+    const answer = await call('GET', '/api/v1/overview', { key: tenant.keys.viewer, env: { RUNNER_POOL } })
+    const { now, unavailable } = Overview.parse(ok(answer).body)
+    expect(unavailable).toEqual([broken])
+    expect(now.runners_online).toBe(1)
   })
 
   it('names at most 50 things, the most urgent first', async () => {

@@ -1,3 +1,4 @@
+import { logLine, reasonOf } from '../../durable-objects/log.ts'
 import type { PoolStats } from '../../protocol/admin-api.ts'
 import { POOL_PAGE_MAX } from '../../protocol/limits.ts'
 import { type Overview, SAMPLE_INTERVAL_MS } from '../../protocol/overview.ts'
@@ -34,7 +35,7 @@ export function spanOf(
 export async function overviewOf(call: Call<KeyHolder>, hours: number): Promise<Overview> {
   const { tenant, key } = call.caller
   const span = spanOf(call.now, hours, POINTS_OF_ALL)
-  const [pools, outcomes, tokens] = await Promise.all([
+  const [{ pools, unavailable }, outcomes, tokens] = await Promise.all([
     lookAtPools(call, span),
     outcomesSince(call.directory, tenant.id, span.since),
     // Only an admin reads of tokens.
@@ -49,21 +50,29 @@ export async function overviewOf(call: Call<KeyHolder>, hours: number): Promise<
       span.step_ms,
     ),
     attention: attentionOf(pools, outcomes, tokens),
+    unavailable,
   }
 }
 
 async function lookAtPools(
   call: Call<KeyHolder>,
   span: { since: number; step_ms: number },
-): Promise<LookedAtPool[]> {
+): Promise<{ pools: LookedAtPool[]; unavailable: string[] }> {
   const page = { limit: POOL_PAGE_MAX, after: null }
   const records = (await listPools(call.directory, call.caller.tenant.id, page)).slice(0, POOL_PAGE_MAX)
-  const looked = await mapBounded(records, POOLS_AT_ONCE, record => call.pool(record.id).overview(span))
-  // A pool whose object is gone is being deleted.
-  return records.flatMap(({ id, name }, i) => {
-    const one = looked[i]
-    return one?.ok ? [{ id, name, overview: one.value }] : []
+  const pools: LookedAtPool[] = []
+  const unavailable: string[] = []
+  await mapBounded(records, POOLS_AT_ONCE, async ({ id, name }) => {
+    try {
+      const looked = await call.pool(id).overview(span)
+      // A pool whose object is gone is being deleted.
+      if (looked.ok) pools.push({ id, name, overview: looked.value })
+    } catch (error) {
+      logLine('warn', 'pool_not_answering', { pool_id: id, reason: reasonOf(error) })
+      unavailable.push(id)
+    }
   })
+  return { pools: pools.sort((a, b) => (a.id < b.id ? 1 : -1)), unavailable }
 }
 
 const NOTHING: PoolStats = {
