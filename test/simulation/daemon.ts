@@ -112,7 +112,6 @@ export class Host {
 
   kill(): void {
     if (this.#ledger === null) return
-    this.lastDownAt = this.#world.now
     this.#ledger = null
     this.isInGoodStanding = false
     this.#life += 1
@@ -147,6 +146,7 @@ export class Host {
 
   start(): void {
     if (this.#ledger !== null) return
+    this.lastDownAt = this.#world.now
     this.#life += 1
     this.disk.boot += 1
     this.#bootId = `${this.name}-boot-${this.#random.between(0, 1e9)}`

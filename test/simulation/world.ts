@@ -36,7 +36,7 @@ const ORPHAN_MS = 5_000 + FOUND_LEASE_MS + LEASE_KILL_MS + REACTION_MS
 /** The grace is what the clock rule rests on: longer than the runner's ten seconds between SIGTERM and SIGKILL. */
 function rulesFor(random: Random): Rules {
   return {
-    leaseTtlMs: random.pick([10_000, 45_000, 45_000, 150_000]),
+    leaseTtlMs: random.pick([10_000, 45_000, 150_000]),
     leaseGraceMs: 15_000,
     offerTtlMs: 20_000,
     handoverMs: 120_000,
@@ -210,8 +210,9 @@ class World {
       },
       () => this.#drainAWhile(host),
       () => this.#removeRunner(host),
-      () => this.#takeOver(host),
-      () => this.#takeOver(host),
+      () => this.#takeOver(),
+      () => this.#takeOver(),
+      () => this.#takeOver(),
       () => this.#speakForOthers(),
     ]
     this.#random.pick(disturbances)()
@@ -263,8 +264,10 @@ class World {
     })
   }
 
-  /** Somebody starts a runner of the same name on another machine while the first is cut off. */
-  #takeOver(host: Host): void {
+  /** Somebody starts a runner of the same name on another machine while the first, where one is busy, is cut off. */
+  #takeOver(): void {
+    const busy = this.#hosts.filter(host => host.engine.running().length > 0)
+    const host = this.#random.pick(busy.length > 0 ? busy : this.#hosts)
     host.weather.cutUntil = this.#time.now + this.#random.between(60_000, 150_000)
     const other = this.#addHost(host.name, `${host.engine.id}-other-${this.#hosts.length}`)
     this.#time.after(this.#random.between(100, 60_000), () => other.start())
