@@ -97,6 +97,7 @@ export class AwakePool {
    * @param isHere false once the pool was destroyed: nothing may then be left behind
    */
   async onAlarm(isHere: () => boolean): Promise<void> {
+    this.#despite(() => this.#sample())
     this.#despite(() => this.#sweep())
     const saved = await this.history.inTime()
     if (!isHere()) return
@@ -114,22 +115,30 @@ export class AwakePool {
     }
   }
 
-  /** Ends and orders everything that is due, takes a sample, and arms the alarm for what is next. */
+  /** Takes a sample if it is time; the alarm is armed for the next one with what else is due. */
+  #sample(): void {
+    this.#sampleAt = null
+    const sampled = this.command(ctx => {
+      const newest = this.#newestSample === undefined ? ctx.store.samples.newest() : this.#newestSample
+      return { ok: true, value: sampleIfDue(ctx, newest) }
+    })
+    if (!sampled.ok) return
+    this.#newestSample = sampled.value.newest
+    this.#sampleAt = sampled.value.next
+  }
+
+  /** Ends and orders everything that is due, and arms the alarm once for what is next. */
   #sweep(): void {
     const due = this.command(ctx => {
       const swept = sweep(ctx, this.#leasesDueAt)
       // Rings that nobody answered are passed on.
       if (!ctx.store.queue.isEmpty()) ctx.effects.workWaits = true
-      const newest = this.#newestSample === undefined ? ctx.store.samples.newest() : this.#newestSample
-      return { ok: true, value: { swept, sampled: sampleIfDue(ctx, newest) } }
+      return { ok: true, value: swept }
     })
     if (!due.ok) return
-    const { swept, sampled } = due.value
-    this.#leasesDueAt = swept.leasesDueAt
-    this.#newestSample = sampled.newest
-    this.#sampleAt = sampled.next
+    this.#leasesDueAt = due.value.leasesDueAt
     // Every alarm asks D1, so while that fails a sample waits for the next try instead of adding one.
-    const times = [swept.next, this.history.isFailing ? null : sampled.next].filter(at => at !== null)
+    const times = [due.value.next, this.history.isFailing ? null : this.#sampleAt].filter(at => at !== null)
     this.#parts.alarm.wakeBy(times.length === 0 ? null : Math.min(...times))
   }
 

@@ -141,6 +141,20 @@ describe('the history of a pool', () => {
     expect(times).toEqual(times.map((_, i) => Number(times[0]) - i * MINUTE_MS))
   })
 
+  test('keeps no lease from ending when it is broken', async () => {
+    const pool = await TestPool.create()
+    vi.spyOn(console, 'error').mockImplementation(() => {})
+    const runner = await TestRunner.register(pool)
+    const { id } = await pool.enqueue({ max_attempts: 1 })
+    await runner.sync([running(await runner.offered())])
+    await pool.rows('ALTER TABLE samples RENAME TO samples_away')
+    pass(10 * MINUTE_MS)
+    await pool.alarm()
+    expect(await pool.rows('SELECT * FROM leases')).toEqual([])
+    expect(await pool.rows('SELECT status FROM runs WHERE run_id = ?', id)).toEqual([{ status: 'lost' }])
+    expect(await pool.alarmAt()).toBeLessThanOrEqual(Date.now() + 5_000)
+  })
+
   test('goes with the pool', async () => {
     const pool = await TestPool.create()
     const { id } = await pool.enqueue()
