@@ -84,6 +84,9 @@ describe('a log that is read again', () => {
 })
 
 describe('the Engine’s output', () => {
+  /** All of what an Engine cuts from a longer line at once. */
+  const PIECE = 'x'.repeat(16 * 1024)
+
   function frame(type: 1 | 2, content: string | Buffer, at: number): Buffer {
     const payload = Buffer.concat([Buffer.from(`${time(at)} `), Buffer.from(content)])
     const header = Buffer.alloc(8)
@@ -95,24 +98,35 @@ describe('the Engine’s output', () => {
   test('becomes the same lines however it is cut on its way', async () => {
     const bytes = Buffer.concat([
       frame(1, 'one\n', 1),
-      frame(1, 'a long ', 2),
-      frame(1, 'line\n', 2),
-      frame(1, 'open', 3),
+      frame(1, PIECE, 2),
+      frame(1, ' and its end\n', 2),
+      frame(1, PIECE, 3),
       frame(2, 'error\n', 4),
       frame(1, Buffer.from([0, 255, 10]), 5),
       frame(1, '\n', 6),
     ])
     const expected = Buffer.from(
-      `${time(1)} stdout one\n${time(2)} stdout a long line\n${time(3)} stdout open\n${time(4)} stderr error\n` +
+      `${time(1)} stdout one\n${time(2)} stdout ${PIECE} and its end\n` +
+        `${time(3)} stdout ${PIECE}\n${time(4)} stderr error\n` +
         `${time(5)} stdout \0\xff\n${time(6)} stdout \n`,
       'latin1',
     )
-    for (let size = 1; size <= bytes.length; size++) {
+    for (const size of [1, 2, 3, 7, 8, 9, 30, 1000, PIECE.length, bytes.length]) {
       async function* pieces() {
         for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size)
       }
       expect(await joined(linesOf(pieces()))).toEqual(expected)
     }
+  })
+
+  test('ends a line behind its last piece, also where the Engine has left the newline out', async () => {
+    async function* frames() {
+      yield Buffer.concat([frame(1, PIECE, 1), frame(1, 'end', 1), frame(1, PIECE, 2), frame(1, '', 2)])
+      yield frame(1, 'next\n', 3)
+    }
+    expect((await joined(linesOf(frames()))).toString()).toBe(
+      `${time(1)} stdout ${PIECE}end\n${time(2)} stdout ${PIECE}\n${time(3)} stdout next\n`,
+    )
   })
 
   test('that is not framed is refused', async () => {

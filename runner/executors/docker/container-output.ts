@@ -6,6 +6,9 @@ import { type LogFrame, LogLines } from '../../collect/log-lines.ts'
 const HEADER_BYTES = 8
 /** The Engine cuts output at 16 KiB and puts a time in front; a frame far beyond that is none. */
 const FRAME_LIMIT_BYTES = 1024 * 1024
+/** The pieces that the Engine cuts a longer line into, all but the last of them. */
+const PIECE_BYTES = 16 * 1024
+const NEWLINE = 0x0a
 
 /**
  * The output of a container, from the oldest that the Engine has, followed until the Engine ends it.
@@ -54,5 +57,12 @@ function frameOf(type: number, payload: Buffer): LogFrame | null {
   const space = payload.indexOf(0x20)
   if (space === -1 || (type !== 1 && type !== 2)) return null
   const at = payload.subarray(0, space).toString('latin1')
-  return { stream: type === 2 ? 'stderr' : 'stdout', at, bytes: payload.subarray(space + 1) }
+  const bytes = endedLine(payload.subarray(space + 1))
+  return { stream: type === 2 ? 'stderr' : 'stdout', at, bytes }
+}
+
+/** Of a line that it cut, an Engine (20.10, for one) may leave out the newline behind the last piece. */
+function endedLine(bytes: Buffer): Buffer {
+  const isWhole = bytes.length >= PIECE_BYTES || bytes.at(-1) === NEWLINE
+  return isWhole ? bytes : Buffer.concat([bytes, Buffer.of(NEWLINE)])
 }

@@ -25,11 +25,11 @@ const RUN_TMPFS_MB = 64
 const HOME_TMPFS_MB = 256
 const TMP_TMPFS_MIN_MB = 64
 /**
- * The Engine's own form of a line is longer than the log's, of short ones nearly twice as long. So text that the log
- * has room for fits into one of the Engine's files: followed across a change of files, it skips whole ones of a fast
- * output. The file before is kept, for a reader that is not through with it.
+ * The Engine's form of a line is shorter than the log's, but of long ones that it cuts in pieces a little longer. So
+ * what the log has room for fits into one of the Engine's files: followed across a change of files, it skips whole
+ * ones of a fast output. The file before is kept, for a reader that is not through with it.
  */
-const ENGINE_LOG_FACTOR = 2
+const ENGINE_LOG_FACTOR = 1.02
 const ENGINE_LOG_FILES = 2
 /** A job may write as much before anybody has begun to read. */
 const ENGINE_LOG_MIN_MB = 64
@@ -100,7 +100,7 @@ function hostConfig(input: TemplateInput): Docker.HostConfig {
   const memoryMb = job.resources.memory_mb ?? least(DEFAULT_MEMORY_MB, policy.max_memory_mb)
   const cpus = Math.min(job.resources.cpus ?? least(DEFAULT_CPUS, policy.max_cpus), host.cpus)
   const tmpMb = Math.max(TMP_TMPFS_MIN_MB, Math.floor(memoryMb / 2))
-  const logFileMb = Math.max(ENGINE_LOG_MIN_MB, settings.logCapMb * ENGINE_LOG_FACTOR)
+  const logFileMb = Math.max(ENGINE_LOG_MIN_MB, Math.ceil(settings.logCapMb * ENGINE_LOG_FACTOR))
   return {
     Privileged: false,
     CapAdd: [],
@@ -147,9 +147,10 @@ function hostConfig(input: TemplateInput): Docker.HostConfig {
     Init: true,
     RestartPolicy: { Name: 'no' },
     AutoRemove: false,
+    // Unlike `json-file` it keeps every byte as it was written.
     LogConfig: {
-      Type: 'json-file',
-      Config: { 'max-size': `${logFileMb}m`, 'max-file': String(ENGINE_LOG_FILES) },
+      Type: 'local',
+      Config: { 'max-size': `${logFileMb}m`, 'max-file': String(ENGINE_LOG_FILES), compress: 'false' },
     },
     ...(policy.runtime !== undefined && { Runtime: policy.runtime }),
   }
