@@ -28,10 +28,10 @@ export interface LogToBring {
 }
 
 /**
- * Brings the spool while it grows and says where it ends. The control plane's word counts for where its copy stands.
- * @returns whether it takes anything of this session; on abort nothing is said by that
+ * Brings the spool while it grows and says where it ends, unless the control plane takes no more of it. The control
+ * plane's word counts for where its copy stands.
  */
-export async function bringLog(parts: LogToBring, signal: AbortSignal): Promise<boolean> {
+export async function bringLog(parts: LogToBring, signal: AbortSignal): Promise<void> {
   const { spool, calls, sessionId, patience, log } = parts
   let offset = 0
   let failures = 0
@@ -51,13 +51,13 @@ export async function bringLog(parts: LogToBring, signal: AbortSignal): Promise<
     if (sent.ok) {
       failures = 0
       patience.renew()
-      if (complete) return true
+      if (complete) return
       isPlaced = true
       offset += bytes.length
       isCut = sent.value.truncated
     } else if (stands === offset) {
       log.warn({ length: offset }, 'the control plane has closed the log; the rest of it is not taken')
-      return true
+      return
     } else if (stands !== null) {
       // Should it have more than there is now, nothing is added until there is more.
       isPlaced = true
@@ -66,10 +66,9 @@ export async function bringLog(parts: LogToBring, signal: AbortSignal): Promise<
       failures += 1
       if (await patience.mayTryAgain(sent.failure, failures, signal)) continue
       if (!signal.aborted) log.warn({ reason: explain(sent.failure) }, 'the rest of the log is not taken')
-      return false
+      return
     }
   }
-  return false
 }
 
 /** Waits until a call is worth it: for enough bytes, for some after a while, and no longer than to the end. */

@@ -91,19 +91,15 @@ export class Collector {
       failed.abort()
       throw error
     }
+    // Artifacts do not wait for the log: a slow line would take all the time there is for it.
+    const work = [this.#bringLog(spool, stop), this.#fill(spool, stop).then(() => this.#bringArtifacts(stop))]
     try {
-      // Both are over before the file is closed.
-      const [filled, brought] = await Promise.allSettled([
-        this.#fill(spool, stop).catch(orFail),
-        this.#bringLog(spool, stop).catch(orFail),
-      ])
-      if (filled.status === 'rejected') throw filled.reason
-      if (brought.status === 'rejected') throw brought.reason
-      if (!brought.value) return
+      // All of it is over before the file is closed.
+      const outcomes = await Promise.allSettled(work.map(part => part.catch(orFail)))
+      for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
     } finally {
       await spool.release()
     }
-    await this.#bringArtifacts(signal)
   }
 
   async #fill(spool: Spool, signal: AbortSignal): Promise<void> {
@@ -165,7 +161,7 @@ export class Collector {
     return said
   }
 
-  #bringLog(spool: Spool, signal: AbortSignal): Promise<boolean> {
+  #bringLog(spool: Spool, signal: AbortSignal): Promise<void> {
     const { calls, clock, log, sessionId } = this.#parts
     const isClosed = () => this.#isClosed
     const patience = this.#patience

@@ -211,6 +211,17 @@ describe('artifacts are brought', () => {
     expect([...server.files.artifacts(SESSION).keys()]).toEqual(['one.txt', 'two.txt'])
   })
 
+  test('while the control plane has no room for the log yet', async () => {
+    artifact('one.txt', 'one')
+    const output = new Output()
+    output.write(lines(10))
+    server.faultOf = path =>
+      path.includes('/logs') && server.files.artifacts(SESSION).size === 0 ? 'overloaded' : null
+    await collect(output)
+    expect([...server.files.artifacts(SESSION).keys()]).toEqual(['one.txt'])
+    expect(server.files.log(SESSION)).toBe(lines(10))
+  })
+
   test('but none after the first that says the session is over', async () => {
     for (const name of ['a', 'b', 'c']) artifact(name, name)
     const asked: string[] = []
@@ -219,7 +230,7 @@ describe('artifacts are brought', () => {
       return path.endsWith('/artifacts') ? 'session_ended' : null
     }
     await collect(new Output())
-    expect(asked).toEqual([`/${SESSION}/logs`, `/${SESSION}/artifacts`])
+    expect(asked.sort()).toEqual([`/${SESSION}/artifacts`, `/${SESSION}/logs`])
   })
 })
 
