@@ -1,9 +1,8 @@
 import { rangeOf } from './byte-range.ts'
 
-/** Nothing that a job wrote may act for the dashboard: it is text, or it is sandboxed, and its type is not guessed. */
+/** Nothing that a job wrote may act for the dashboard: its type is not guessed, and what could run is sandboxed. */
 const SAFE_HEADERS = {
   'x-content-type-options': 'nosniff',
-  'content-security-policy': "default-src 'none'; sandbox",
   'cross-origin-resource-policy': 'same-origin',
   'cache-control': 'private, no-store',
   'accept-ranges': 'bytes',
@@ -11,6 +10,10 @@ const SAFE_HEADERS = {
 
 /** Pictures, films and text are shown; everything else is saved. */
 const SHOWN = /^(?:image\/(?:png|jpeg|webp|gif)|video\/(?:mp4|webm)|text\/plain(?:;.*)?)$/
+
+const SANDBOX = "default-src 'none'; sandbox"
+/** The page that a browser makes around a film fetches it once more, which nobody in a sandbox may. */
+const FILM = "default-src 'none'; media-src 'self'; style-src 'unsafe-inline'"
 
 export interface Download {
   readonly length: number
@@ -27,6 +30,7 @@ export async function downloadResponse(request: Request, download: Download): Pr
   const { length, etag } = download
   const headers = new Headers({
     ...SAFE_HEADERS,
+    'content-security-policy': isFilm(download) ? FILM : SANDBOX,
     'content-type': download.contentType,
     'content-disposition': dispositionOf(download),
     ...(etag === undefined ? {} : { etag: `"${etag}"` }),
@@ -51,6 +55,10 @@ export async function downloadResponse(request: Request, download: Download): Pr
 function isStale(request: Request, etag: string | undefined): boolean {
   const wanted = request.headers.get('if-range')
   return wanted !== null && wanted !== `"${etag}"`
+}
+
+function isFilm({ contentType }: Download): boolean {
+  return SHOWN.test(contentType) && contentType.startsWith('video/')
 }
 
 function dispositionOf({ contentType, name }: Download): string {

@@ -22,13 +22,22 @@ const PHONE = { width: 390, height: 844 }
 const DESKTOP = { width: 1440, height: 900 }
 
 const SING = `localStorage.setItem('canary', document.title = 'sings'); fetch('/canary-sings')`
+/** The first frames of one of 16 by 16 pixels. */
+const FILM_WEBM =
+  'GkXfo59ChoEBQveBAULygQRC84EIQoKEd2VibUKHgQRChYECGFOAZwH/////////FUmpZpkq17GDD0JATYCGQ2hyb21lV0GGQ2hy' +
+  'b21lFlSua7yuuteBAXPFh1ZXzp0c6KiDgQFV7oEBhoVWX1ZQOOCdsIEQuoEQU8CBAVWwkFWxgQFVuYECVbqBDVW7gQEfQ7Z1Af//' +
+  '///////ngQCg6KG9gQAAAPACAJ0BKhAAEAAABwiFhYiZhIgBJBATrVAfwB/QEGpvcP7+wOv/8OPqMKD/w5T/+7yp+PeZX/7uAHWh' +
+  'pqak7oEBpZ8QAgCdASoQABAAAAcIhYWImYSIASQQAGBrAP7/uoMAoM2hrIEANQCxAQAAEAkgAMABgf+gYAd4/vGVj/8bWkvbTP/j' +
+  'a//+F0L/46yf/CpAdaGZppfugQGlktEBAAAQCSAAwADCwX+gAEAAAPuBAKDNoayBAGgAsQEAABAJIADAAYH/oGAGEP76Ksv/31Ie' +
+  '3e6T/76k//h/rGufC/8OkHWhmaaX7oEBpZLRAQAAEAkgAMAAwsF/oABAAAD7'
 const LEAVE_ARTIFACTS = `
   const fs = require('fs'); process.chdir(process.env.CERTYN_ARTIFACTS_DIR)
   const sing = ${JSON.stringify(SING)}
   fs.writeFileSync('canary.html', '<!doctype html><script>' + sing + '</script>')
   fs.writeFileSync('canary.svg', '<svg xmlns="http://www.w3.org/2000/svg"><script>' + sing + '</script></svg>')
   fs.writeFileSync('canary.xhtml', '<html xmlns="http://www.w3.org/1999/xhtml"><script>' + sing + '</script></html>')
-  fs.writeFileSync('dot.png', Buffer.from('${DOT_PNG}', 'base64'))`
+  fs.writeFileSync('dot.png', Buffer.from('${DOT_PNG}', 'base64'))
+  fs.writeFileSync('film.webm', Buffer.from('${FILM_WEBM}', 'base64'))`
 
 describe.skipIf(!CAN_WATCH)('watching a run', () => {
   const controlPlane = new ControlPlane({ Features__SelfHostedRelayEnabled: 'true' })
@@ -194,13 +203,13 @@ describe.skipIf(!CAN_WATCH)('watching a run', () => {
     foreign.close()
   })
 
-  test('leaves artifacts that run nothing on the origin of the control plane, and pictures that are shown', async () => {
+  test('leaves artifacts that run nothing on the origin of the control plane, and pictures and films that are shown', async () => {
     const run = await tenant.run({ image: agentImage(), command: node(LEAVE_ARTIFACTS) })
     expect((await tenant.ends(run.id)).status).toBe('succeeded')
     const artifacts = `/runs/${run.id}/artifacts`
     await until('all of them are there', async () => {
       const { items } = await tenant.api.get(artifacts, Artifacts)
-      return items.length === 4
+      return items.length === 5
     })
     const context = await browser.newContext({ extraHTTPHeaders: tenant.api.headers })
     const page = await context.newPage()
@@ -220,6 +229,8 @@ describe.skipIf(!CAN_WATCH)('watching a run', () => {
     expect(asked.filter(path => path.includes('canary-sings'))).toEqual([])
     await page.goto(`${address}/dot.png`)
     expect(await page.evaluate('document.images[0].naturalWidth')).toBe(1)
+    await page.goto(`${address}/film.webm`)
+    await page.waitForFunction(`document.querySelector('video').videoWidth === 16`)
     await context.close()
   })
 
