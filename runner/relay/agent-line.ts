@@ -55,7 +55,8 @@ export class AgentLine {
   /** @returns what is wrong with the line, empty for nothing */
   async #once(signal: AbortSignal): Promise<string> {
     const line = await connectStreamSocket(this.#parts.folder)
-    if (line === null) return ''
+    // Whoever has ended it already does not listen.
+    if (line === null || line.destroyed) return ''
     const socket = new WebSocket('ws://agent/', {
       createConnection: () => line,
       handshakeTimeout: HANDSHAKE_TIMEOUT_MS,

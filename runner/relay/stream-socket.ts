@@ -39,15 +39,20 @@ export class NotASocketError extends Error {
 function connected(path: string): Promise<net.Socket | null> {
   return new Promise((resolve, reject) => {
     const socket = net.connect({ path })
-    socket.once('connect', () => {
-      socket.removeAllListeners()
+    // For good: the job can end the connection before anybody else listens, and an error unheard ends the daemon.
+    socket.on('error', () => undefined)
+    const onConnect = () => {
+      socket.off('error', onRefusal)
       resolve(socket)
-    })
-    socket.once('error', (error: NodeJS.ErrnoException) => {
+    }
+    const onRefusal = (error: NodeJS.ErrnoException) => {
+      socket.off('connect', onConnect)
       // Its file is there before anybody listens, and after the listener has gone.
       if (error.code === 'ECONNREFUSED' || error.code === 'ENOENT') resolve(null)
       // The descriptor's number in the message is another one every time.
       else reject(new Error(`the socket cannot be connected to: ${error.code ?? error.message}`))
-    })
+    }
+    socket.once('connect', onConnect)
+    socket.once('error', onRefusal)
   })
 }

@@ -1,4 +1,5 @@
-import { execFileSync } from 'node:child_process'
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:net'
 import { join } from 'node:path'
@@ -12,6 +13,7 @@ import type { Log } from '../../runner/log.ts'
 import { NewestFrame } from '../../runner/relay/newest-frame.ts'
 import { Publisher } from '../../runner/relay/publisher.ts'
 import { ReadPace } from '../../runner/relay/read-pace.ts'
+import { connectStreamSocket } from '../../runner/relay/stream-socket.ts'
 import { StreamWishes } from '../../runner/relay/stream-wishes.ts'
 import { sessionId } from './support/factories.ts'
 import { FakeAgent } from './support/fake-agent.ts'
@@ -33,6 +35,8 @@ const MOVE: InputEvent = {
   modifiers: 0,
 }
 const LARGE = 64 * 1024
+/** Nobody is left behind by a test that fails. */
+const LISTENER_LIMIT_MS = 60_000
 
 let folder: string
 let relay: FakeRelay
@@ -353,6 +357,47 @@ describe('what a job plants as stream.sock', () => {
     publish()
     await until('it is said', () => lines.some(({ level }) => level === 'warn'))
     expect(reached).toBe(0)
+  })
+})
+
+describe('a job that listens and accepts nobody', () => {
+  /** Its own process, whose end closes the socket with the connection still waiting. */
+  async function listener(): Promise<ChildProcess> {
+    const program = `
+      const path = ${JSON.stringify(join(folder, 'stream.sock'))}
+      require('node:fs').rmSync(path, { force: true })
+      require('node:net').createServer().listen(path)
+      require('node:fs').writeSync(1, '.')
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ${LISTENER_LIMIT_MS})
+    `
+    const child = spawn(process.execPath, ['-e', program], { stdio: ['ignore', 'pipe', 'inherit'] })
+    await once(child.stdout, 'data')
+    return child
+  }
+
+  test('and ends before anybody has heard of the connection, breaks that connection only', async () => {
+    const job = await listener()
+    const line = await connectStreamSocket(folder)
+    expect(line).not.toBeNull()
+    // Not `once`, which would hear the error too: here nobody but the line itself does.
+    const withError = new Promise(resolve => line?.on('close', resolve))
+    job.kill('SIGKILL')
+    expect(await withError).toBe(true)
+  })
+
+  test('and ends again and again, leaves the live view to whoever listens next', async () => {
+    publish()
+    for (let times = 0; times < 3; times++) {
+      const job = await listener()
+      // Time for a look.
+      await sleep(300)
+      job.kill('SIGKILL')
+      await once(job, 'close')
+    }
+    rmSync(join(folder, 'stream.sock'))
+    const agent = await FakeAgent.listen(folder)
+    await agent.hearsDemand(0)
+    await agent.close()
   })
 })
 
