@@ -11,12 +11,19 @@ export const SECRET = /cty_(?:key|reg|run|view|link)_[0-9A-Za-z]+/g
 
 /** A reader that has stopped reading must not keep a process from ending. */
 const CLOSE_LIMIT_MS = 1_000
+/** Hours of a busy runner's lines. */
+const UNWRITTEN_LIMIT_BYTES = 8 * 1024 * 1024
 
 /** Standard output, written beside everything else: a reader that is slow delays no deadline. */
 export type LogOutput = ReturnType<typeof pino.destination>
 
+/** Where it cannot be written, as on a disk that is full, the runner goes on: what is newest is lost from the log. */
 export function standardOutput(): LogOutput {
-  return pino.destination(1)
+  const output = pino.destination({ dest: 1, maxLength: UNWRITTEN_LIMIT_BYTES })
+  output.on('error', () => undefined)
+  // Called for fatal lines and at the process's exit, it tries again without end and lets nothing else run meanwhile.
+  output.flushSync = () => undefined
+  return output
 }
 
 /** JSON lines. Secrets are removed by name and by shape. */

@@ -6,6 +6,7 @@ import { listenForStop } from '../daemon/shutdown.ts'
 import { closeLog, createLog, standardOutput } from '../log.ts'
 import { readPolicy } from '../policy.ts'
 import { StateDirectory } from '../state/state-directory.ts'
+import { listenForUnexpected } from '../unexpected.ts'
 import { unknownSettings } from '../unknown-settings.ts'
 
 /** `runner`: the daemon, until it is told to stop. */
@@ -13,8 +14,10 @@ export async function run(ownCommand: readonly [string, ...string[]]): Promise<v
   const config = readConfig(process.env)
   const policy = readPolicy(config.RUNNER_POLICY_FILE)
   const output = standardOutput()
+  const log = createLog(config.LOG_LEVEL, output)
+  listenForUnexpected(log, output)
   try {
-    await daemon({ config, policy, log: createLog(config.LOG_LEVEL, output), ownCommand })
+    await daemon({ config, policy, log, ownCommand })
   } finally {
     await closeLog(output)
   }

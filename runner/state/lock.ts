@@ -66,7 +66,8 @@ function listen(path: string, name: string): Promise<Server> {
   })
   server.unref()
   return new Promise((resolve, reject) => {
-    server.once('error', reject)
+    // Also of callers that cannot be let in, once it listens: they matter less than what is locked.
+    server.on('error', reject)
     server.listen(path, () => resolve(server))
   })
 }
