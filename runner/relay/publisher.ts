@@ -16,6 +16,8 @@ export interface PublisherParts extends Pick<DoorbellParts, 'config' | 'membersh
   readonly onOpen: (isOpen: boolean) => void
 }
 
+/** The relay tells every viewer and the pool: an agent whose picture comes and goes all the time is not passed on as such. */
+const BLANK_PAUSE_MS = 1_000
 const NOBODY: Demand = { type: 'demand', viewers: 0, max_fps: 1, refresh: false }
 
 /**
@@ -34,6 +36,8 @@ export class Publisher {
   #blank: BlankCause | null = null
   /** As the relay knows it: a frame takes it back. */
   #saidBlank: BlankCause | null = null
+  /** While it runs, nothing more is said about it. */
+  #blankPause: NodeJS.Timeout | undefined
   #demand: Demand = NOBODY
 
   constructor(parts: PublisherParts) {
@@ -66,6 +70,7 @@ export class Publisher {
         this.#frames.clear()
         this.#saidHello = null
         this.#saidBlank = null
+        this.#endBlankPause()
         if (isOpen) {
           this.#sayHello()
           this.#sayBlank()
@@ -84,7 +89,11 @@ export class Publisher {
       await this.#relay.run(inner)
       done.abort()
     }
-    await supervise([relaying, inner => this.#agent.run(inner)], AbortSignal.any([signal, done.signal]))
+    try {
+      await supervise([relaying, inner => this.#agent.run(inner)], AbortSignal.any([signal, done.signal]))
+    } finally {
+      this.#endBlankPause()
+    }
   }
 
   /** Before the frame that it is about, and not whenever the agent says it: that may be often. */
@@ -101,10 +110,20 @@ export class Publisher {
     this.#sayBlank()
   }
 
+  /** Now, or what is so then at the end of the pause. */
   #sayBlank(): void {
-    if (this.#blank === null || this.#blank === this.#saidBlank) return
+    if (this.#blank === null || this.#blank === this.#saidBlank || this.#blankPause !== undefined) return
     this.#saidBlank = this.#blank
     this.#relay.say(JSON.stringify({ type: 'blank', cause: this.#blank } satisfies FromPublisher))
+    this.#blankPause = setTimeout(() => {
+      this.#endBlankPause()
+      this.#sayBlank()
+    }, BLANK_PAUSE_MS)
+  }
+
+  #endBlankPause(): void {
+    clearTimeout(this.#blankPause)
+    this.#blankPause = undefined
   }
 
   #obey(message: ToPublisher): void {

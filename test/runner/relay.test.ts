@@ -277,6 +277,30 @@ describe('what an agent sends', () => {
     await agent.close()
   })
 
+  test('of a picture that comes and goes all the time is told about once a second, and at last as it is', async () => {
+    const agent = await watched()
+    const blanks = () => relay.types.filter(type => type === 'blank').length
+    const blank = JSON.stringify({ type: 'blank', cause: 'no_browser' })
+    const began = Date.now()
+    for (let seq = 1; seq <= 100; seq++) {
+      agent.frame(seq)
+      await until('the frame has come', () => relay.frames.includes(seq))
+      agent.send(blank)
+    }
+    const seconds = Math.ceil((Date.now() - began) / 1_000)
+    await until('it is told that there is none', () => relay.types.at(-1) === 'blank')
+    expect(blanks()).toBeLessThanOrEqual(seconds + 1)
+    agent.frame(101)
+    await frames(101)
+    agent.send(blank)
+    agent.frame(102)
+    await frames(102)
+    // Longer than it would be held back.
+    await sleep(1_500)
+    expect(relay.types.at(-1)).toBe('frame')
+    await agent.close()
+  })
+
   test('of the page’s size is said once a frame, however often it is said here', async () => {
     const agent = await watched()
     for (let size = 1; size <= 100; size++) agent.hello(size, 1)

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, existsSync, openSync } from 'node:fs'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { FakeControlPlane } from './support/fake-control-plane.ts'
 import {
   RunnerProcess,
@@ -43,6 +43,7 @@ describe('a runner goes on', () => {
     const plane = await FakeControlPlane.start()
     const toFull = ['sh', '-c', 'exec "$@" > /dev/full', 'sh']
     const runner = new RunnerProcess(settingsFor(plane, directory, 'host'), [], toFull)
+    onTestFinished(() => runner.destroy())
     await until('it syncs again and again', () => plane.syncs.length > 2 || runner.hasEnded())
     expect([runner.hasEnded(), runner.stderr]).toEqual([false, ''])
     runner.kill('SIGTERM')
@@ -104,6 +105,8 @@ async function unexpected(
   `
   const child = spawn(process.execPath, ['--input-type=module', '-e', `${before}\n${program}`], {
     stdio: ['ignore', output, 'inherit'],
+    timeout: 30_000,
+    killSignal: 'SIGKILL',
   })
   let text = ''
   child.stdout?.on('data', chunk => {

@@ -8,6 +8,8 @@ export class FakeRelay {
   readonly requests: IncomingMessage[] = []
   readonly frames: number[] = []
   readonly texts: FromPublisher[] = []
+  /** What the frames and the texts were, in the order they came in. */
+  readonly types: ('frame' | FromPublisher['type'])[] = []
   readonly closes: number[] = []
   /** Refuses upgrades with this status while set. */
   refuses: number | null = null
@@ -88,10 +90,20 @@ export class FakeRelay {
     socket.on('error', () => undefined)
     socket.on('close', code => this.closes.push(code))
     socket.on('message', (data: Buffer, isBinary) => {
-      if (isBinary) this.frames.push(decodeFrame(data)?.seq ?? -1)
-      else if (String(data) !== 'ping') this.texts.push(JSON.parse(String(data)))
+      if (isBinary) this.#heardFrame(decodeFrame(data)?.seq ?? -1)
+      else if (String(data) !== 'ping') this.#heardText(JSON.parse(String(data)))
       else if (this.answersPings) socket.send('pong')
       else this.#unanswered += 1
     })
+  }
+
+  #heardFrame(seq: number): void {
+    this.frames.push(seq)
+    this.types.push('frame')
+  }
+
+  #heardText(message: FromPublisher): void {
+    this.texts.push(message)
+    this.types.push(message.type)
   }
 }
