@@ -124,7 +124,7 @@ describe('following a log', () => {
     ok(await chunk(live, 0, 'first\nsec'))
     expect((await next(heard, 'log')).data).toEqual({ offset: 0, text: 'first\n' })
     ok(await chunk(live, 9, 'ond\n'))
-    expect((await next(heard, 'log')).data).toEqual({ offset: 6, text: 'second\n' })
+    expect(await textUntil(heard, '\n')).toEqual({ offset: 6, text: 'second\n' })
     await endSession(live)
     ok(await chunk(live, 13, 'no newline', '&complete=1'))
     expect((await next(heard, 'log')).data).toEqual({ offset: 13, text: 'no newline' })
@@ -147,6 +147,53 @@ describe('following a log', () => {
     expect(again.map(one => one.data)).toEqual(all.slice(1).map(one => one.data))
   })
 })
+
+describe('a line without an end', () => {
+  test('is shown once it rests, by as many pieces as there is text, and by no more however long it rests', async () => {
+    const live = await liveRun()
+    ok(await chunk(live, 0, 'whole\nWaiting for it'))
+    const response = await read(live, {}, 'logs?follow=1')
+    const said: string[] = []
+    const reader = response.body?.getReader()
+    const listening = (async () => {
+      for (let piece = await reader?.read(); piece && !piece.done; piece = await reader?.read())
+        said.push(new TextDecoder().decode(piece.value))
+    })()
+    await vi.waitUntil(() => said.some(piece => piece.includes('Waiting')), 30_000)
+    // Only for what must not come.
+    await new Promise(resolve => setTimeout(resolve, 3_000))
+    await endSession(live)
+    ok(await chunk(live, 20, '', '&complete=1'))
+    await listening
+    const events = said.map(piece => /^event: (.*)$/m.exec(piece)?.[1] ?? piece)
+    expect(events).toEqual(['session', 'log', 'log', 'end'])
+  })
+
+  test('goes on where it was left, for who stayed and for who comes back, without a character cut', async () => {
+    const live = await liveRun()
+    const rocket = encoder.encode('🚀')
+    ok(await chunk(live, 0, new Uint8Array([...encoder.encode('Name? '), ...rocket.slice(0, 3)])))
+    const stayed = follow(live)
+    const prompt = await next(stayed, 'log')
+    expect([prompt.data, prompt.id]).toEqual([{ offset: 0, text: 'Name? ' }, `${live.sessionId}.6`])
+    ok(await chunk(live, 9, new Uint8Array([...rocket.slice(3), ...encoder.encode('man\n')])))
+    const back = follow(live, { 'last-event-id': prompt.id })
+    for (const heard of [stayed, back])
+      expect(await textUntil(heard, '\n')).toEqual({ offset: 6, text: '🚀man\n' })
+  })
+})
+
+/** What comes until a text with that end; a line may come in several. */
+async function textUntil(heard: ReturnType<typeof follow>, end: string) {
+  const first = (await next(heard, 'log')).data
+  let { text } = first
+  while (!text.endsWith(end)) {
+    const { data } = await next(heard, 'log')
+    expect(data.offset).toBe(first.offset + encoder.encode(text).length)
+    text += data.text
+  }
+  return { offset: first.offset, text }
+}
 
 describe('an artifact', () => {
   test.each([

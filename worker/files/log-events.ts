@@ -10,13 +10,16 @@ export interface LogText {
 }
 
 /**
- * Cuts a log into texts of whole lines, longer ones between characters. Holds no more than one event and one piece.
- * @param isAll whether nothing follows: then the rest of a line is given too
+ * What becomes of a last line without an end: it is held until there is more of it, shown as far as its characters are
+ * whole, or, when nothing follows, given to its last byte.
  */
+export type OpenLine = 'held' | 'shown' | 'last'
+
+/** Cuts a log into texts of whole lines, longer ones between characters. Holds no more than one event and one piece. */
 export async function* linesOf(
   pieces: AsyncIterable<Uint8Array>,
   start: number,
-  isAll: boolean,
+  openLine: OpenLine,
 ): AsyncGenerator<LogText> {
   let held = new Uint8Array()
   let at = start
@@ -28,7 +31,8 @@ export async function* linesOf(
       held = held.subarray(cut)
     }
   }
-  if (isAll && held.length > 0) yield { at, text: textOf(held), end: at + held.length }
+  const rest = openLine === 'last' ? held.length : openLine === 'shown' ? wholeCharacters(held) : 0
+  if (rest > 0) yield { at, text: textOf(held.subarray(0, rest)), end: at + rest }
 }
 
 /** @returns how much of it makes an event now; 0: more has to come */
@@ -40,6 +44,17 @@ function cutOf(held: Uint8Array): number {
   let cut = EVENT_BYTES
   while (cut > EVENT_BYTES - 4 && ((held[cut] ?? 0) & 0xc0) === 0x80) cut -= 1
   return cut
+}
+
+/** @returns how many of the bytes to give so that no character is cut; what is no UTF-8 is whole */
+function wholeCharacters(bytes: Uint8Array): number {
+  for (let back = 1; back <= Math.min(3, bytes.length); back++) {
+    const byte = bytes[bytes.length - back] ?? 0
+    if ((byte & 0xc0) === 0x80) continue
+    const size = byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : byte >= 0xc0 ? 2 : 1
+    return size > back ? bytes.length - back : bytes.length
+  }
+  return bytes.length
 }
 
 function textOf(bytes: Uint8Array): string {
