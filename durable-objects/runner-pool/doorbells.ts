@@ -28,13 +28,6 @@ export class Doorbells implements DoorbellView {
     return new Response(null, { status: 101, webSocket: client })
   }
 
-  /** Answers the close of the other end. */
-  echo(socket: WebSocket, code: number): void {
-    // 1005, 1006 and 1015 only describe a close; they may not be sent.
-    const sendable = code !== 1005 && code !== 1006 && code !== 1015
-    if (socket.readyState !== WebSocket.CLOSED) socket.close(sendable ? code : 1000)
-  }
-
   /** @returns of a socket that is over, whose it was and when it last gave a sign of life */
   lost(socket: WebSocket): { runnerId: string; pongAt: number } | null {
     const [runnerId] = this.#ctx.getTags(socket)

@@ -4,6 +4,7 @@ import { accepted, type Refusal, type Result, refused } from '../../protocol/err
 import type { PoolSample } from '../../protocol/overview.ts'
 import type { Placement, Run } from '../../protocol/run.ts'
 import type { SyncRequest, SyncResponse } from '../../protocol/runner-api.ts'
+import { echoClose } from '../echo-close.ts'
 import { logLine, reasonOf } from '../log.ts'
 import type {
   SessionIdentity,
@@ -268,8 +269,8 @@ export class RunnerPool extends DurableObject<RunnerPoolEnv> implements RunnerPo
   }
 
   override async webSocketClose(socket: WebSocket, code: number): Promise<void> {
-    this.#parts.doorbells.echo(socket, code)
     this.#doorbellLost(socket)
+    echoClose(socket, code)
   }
 
   override async webSocketError(socket: WebSocket): Promise<void> {

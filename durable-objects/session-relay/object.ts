@@ -2,6 +2,7 @@ import { DurableObject } from 'cloudflare:workers'
 import { accepted, type Refusal, type Result, refused } from '../../protocol/errors.ts'
 import { parseJson } from '../../protocol/json.ts'
 import { PUBLISHER_PULSE, STREAM_CLOSE, STREAM_SUBPROTOCOL } from '../../protocol/stream.ts'
+import { echoClose } from '../echo-close.ts'
 import { reasonOf } from '../log.ts'
 import { AlarmClock } from '../runner-pool/alarm.ts'
 import { DurableSql } from '../runner-pool/durable-sql.ts'
@@ -101,10 +102,8 @@ export class SessionRelay extends DurableObject<SessionRelayEnv> implements Sess
   }
 
   override async webSocketClose(socket: WebSocket, code: number): Promise<void> {
-    // 1005, 1006 and 1015 only describe a close; they may not be sent.
-    const sendable = code !== 1005 && code !== 1006 && code !== 1015
-    if (socket.readyState !== WebSocket.CLOSED) socket.close(sendable ? code : 1000)
     this.#relay?.gone(socket, code)
+    echoClose(socket, code)
   }
 
   override async webSocketError(socket: WebSocket): Promise<void> {

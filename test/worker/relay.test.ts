@@ -112,6 +112,25 @@ describe('a viewer that takes nothing', () => {
   }
 })
 
+describe('a viewer that closes its socket', () => {
+  test.each([1000, 1001, 1005, 1006, 4000, 0, 999, 1004, 1014, 2999, 5000, 65_535])(
+    'with code %i is counted out at once',
+    async code => {
+      const live = await liveRun()
+      const publisher = await TestPublisher.join(live)
+      await TestViewer.join(live)
+      await publisher.demand(1)
+      // No client of the tests can send all of these; the runtime hands them on as they come.
+      await runInDurableObject(relayOf(live), async (relay, state) => {
+        const [socket] = state.getWebSockets('viewer')
+        if (socket === undefined) throw new Error('no viewer')
+        await relay.webSocketClose?.(socket, code, '', true)
+      })
+      await publisher.demand(0)
+    },
+  )
+})
+
 describe('an object that forgot', () => {
   test('asks for a picture when a viewer that is behind can take one', async () => {
     const live = await liveRun()
