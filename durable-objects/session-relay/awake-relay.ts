@@ -5,8 +5,9 @@ import type { Settings } from '../settings.ts'
 import type { ViewerAttachment } from './core/attachments.ts'
 import { FRESH } from './core/flow.ts'
 import { InputBudget } from './core/input-budget.ts'
-import { type Course, courseAfter, isSameCourse, type Joint, stateOf, waitEndsAt } from './core/joint.ts'
+import { type Course, courseAfter, type Joint, stateOf, waitEndsAt } from './core/joint.ts'
 import { type Leaving, whyFull, whyLeave } from './core/staying.ts'
+import { CourseKeeper } from './course-keeper.ts'
 import { FrameFan } from './frame-fan.ts'
 import { type Log, logOf } from './log.ts'
 import { fromViewer } from './messages.ts'
@@ -57,6 +58,7 @@ export class AwakeRelay {
   readonly #frames: FrameFan
   readonly #pool: PoolReport
   readonly #input = new InputBudget()
+  readonly #keeper: CourseKeeper
   #course: Course
   #hasEnded = false
   /** When others were last asked; 0 for an object that has just woken. */
@@ -65,6 +67,7 @@ export class AwakeRelay {
   constructor({ identity, course }: RelayRecord, parts: RelayParts) {
     this.identity = identity
     this.#course = course
+    this.#keeper = new CourseKeeper(parts.store, course)
     this.#parts = parts
     this.#log = logOf(identity)
     this.#publisher = new PublisherSide(parts.sockets, this.#log)
@@ -228,13 +231,11 @@ export class AwakeRelay {
 
   #settle(now: number): void {
     if (this.#hasEnded) return
-    const { store, sockets, inBackground } = this.#parts
+    const { sockets, inBackground } = this.#parts
     const before = this.#course
     const course = courseAfter(before, this.#joint(), now)
-    if (!isSameCourse(before, course)) {
-      this.#course = course
-      store.save(course)
-    }
+    this.#course = course
+    this.#keeper.keep(course, now)
     if (course.said !== before.said) {
       for (const { socket } of sockets.viewers()) sendTo(socket, course.said)
     }

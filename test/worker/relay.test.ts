@@ -1,7 +1,9 @@
 import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { describe, expect, test, vi } from 'vitest'
+import { RunnerPool } from '../../durable-objects/runner-pool/object.ts'
 import type { TicketGrant } from '../../durable-objects/session-relay/rpc.ts'
+import { RelayStore } from '../../durable-objects/session-relay/store.ts'
 import type { RelayStub } from '../../worker/env.ts'
 import { BINDINGS, call, outcome } from './client.ts'
 import {
@@ -20,6 +22,8 @@ import { ok } from './world.ts'
 /** The session's relay where it is pressed: slow viewers, lost notices, evictions, races. */
 
 const relayOf = (live: LiveRun) => env.SESSION_RELAY.getByName(live.sessionId)
+const streamOf = async (live: LiveRun) =>
+  ok(await call('GET', `/api/v1/runs/${live.runId}`, { key: live.tenant.keys.viewer })).body.stream
 const evict = (live: LiveRun) => evictDurableObject(relayOf(live))
 
 async function look(live: LiveRun): Promise<void> {
@@ -237,6 +241,42 @@ describe('a publisher', () => {
     expect(await viewer.frame()).toBe(1)
     const late = await TestViewer.join(live)
     expect(await late.message()).toMatchObject({ type: 'hello', width: 200, height: 600 })
+  })
+
+  test('that flips between a picture and none writes no row at its pace, and the last state arrives', async () => {
+    const live = await liveRun()
+    const publisher = await TestPublisher.join(live)
+    const viewer = await TestViewer.join(live)
+    publisher.frame(1)
+    await viewer.until('live')
+    const written = [vi.spyOn(RunnerPool.prototype, 'streamChanged'), vi.spyOn(RelayStore.prototype, 'save')]
+    const begun = Date.now()
+    const flip = async (times: number) => {
+      for (let time = 0; time < times; time++) {
+        publisher.send({ type: 'blank', cause: 'no_browser' })
+        await viewer.until('connecting')
+        publisher.frame(2 + time)
+        await viewer.until('live')
+      }
+    }
+    await flip(100)
+    const counted = written.map(spy => spy.mock.calls.length)
+    const seconds = (Date.now() - begun) / 1_000
+    for (const spy of written) spy.mockRestore()
+    for (const count of counted) expect(count).toBeLessThan(5 + 2 * seconds)
+    // What was told last is not what was written last.
+    await evict(live)
+    await flip(5)
+    publisher.send({ type: 'blank', cause: 'no_browser' })
+    await viewer.until('connecting')
+    await vi.waitUntil(async () => (await streamOf(live)).state === 'connecting', 30_000)
+    viewer.socket.close(1000)
+    await vi.waitUntil(async () => (await streamOf(live)).state === 'off', 30_000)
+    await runDurableObjectAlarm(env.RUNNER_POOL.getByName(live.poolId))
+    const path = `/api/v1/runs/${live.runId}/events`
+    const { items } = ok(await call('GET', path, { key: live.tenant.keys.viewer })).body
+    const types: string[] = items.map(({ type }: { type: string }) => type)
+    expect(types.filter(type => type.startsWith('stream_'))).toEqual(['stream_opened', 'stream_closed'])
   })
 
   test('whose pings stay away is dropped, and its viewers are told', async () => {

@@ -187,6 +187,8 @@ export interface StreamRecord {
   readonly viewers: number
   /** Whether the runner's line to the relay is open. */
   readonly publisher: boolean
+  /** Whether there was a picture since somebody began to watch. */
+  readonly opened: boolean
 }
 
 /** A run event on its way to D1. */

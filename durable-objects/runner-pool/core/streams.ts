@@ -29,10 +29,12 @@ export function streamChanged(
     state,
     viewers,
     publisher,
+    opened: state !== 'off' && (state === 'live' || before?.opened === true),
   }
   if (JSON.stringify(before) !== JSON.stringify(stream)) ctx.store.streams.put(stream)
   const version = run.version
-  if (state === 'live' && before?.state !== 'live') {
+  // Once for those who watch: a picture that comes and goes, as a job may have it, is no event each time.
+  if (stream.opened && before?.opened !== true) {
     recordEvent(ctx, run, 'stream_opened', 'the live view has a picture')
   } else if (state === 'off' && before !== null && before.state !== 'off') {
     recordEvent(ctx, run, 'stream_closed', 'nobody watches any more')

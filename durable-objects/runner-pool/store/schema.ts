@@ -106,6 +106,10 @@ const MIGRATIONS: readonly string[] = [
     oldest_queued_seconds INTEGER
   ) WITHOUT ROWID;
   `,
+  `
+  ALTER TABLE streams ADD COLUMN opened INTEGER NOT NULL DEFAULT 0;
+  UPDATE streams SET opened = 1 WHERE state = 'live';
+  `,
 ]
 
 /** True once the object was initialised; looking must not create anything. */

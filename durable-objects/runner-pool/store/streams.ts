@@ -24,12 +24,14 @@ export class StreamTable {
 
   put(stream: StreamRecord): void {
     this.#sql.exec(
-      'INSERT OR REPLACE INTO streams (runner_id, session_id, state, viewers, publisher) VALUES (?, ?, ?, ?, ?)',
+      `INSERT OR REPLACE INTO streams (runner_id, session_id, state, viewers, publisher, opened)
+       VALUES (?, ?, ?, ?, ?, ?)`,
       stream.runnerId,
       stream.sessionId,
       stream.state,
       stream.viewers,
       stream.publisher ? 1 : 0,
+      stream.opened ? 1 : 0,
     )
   }
 
@@ -47,5 +49,6 @@ function toStream(row: Record<string, unknown>): StreamRecord {
     state: text(row, 'state') as StreamRecord['state'],
     viewers: integer(row, 'viewers'),
     publisher: integer(row, 'publisher') === 1,
+    opened: integer(row, 'opened') === 1,
   }
 }
