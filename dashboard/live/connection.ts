@@ -35,6 +35,8 @@ const RETRY_CAP_MS = 2_000
 const ANSWER_LIMIT_MS = 5_000
 /** Whatever has nothing to say in between two of these is asked, and without an answer given up. */
 const PULSE_MS = 4_000
+/** Room is made only by somebody who leaves. */
+const FULL_PAUSE_MS = 20_000
 /** A run that failed may be tried again: its next session is looked for this often, and for so long. */
 const NEXT_SESSION_MS = 3_000
 const NEXT_SESSION_TRIES = 20
@@ -148,6 +150,8 @@ export class Connection {
       case 'not_found':
       case 'invalid_request':
         return this.#show('refused', problem.detail)
+      case 'conflict':
+        return this.#retry(problem.detail, FULL_PAUSE_MS * (0.5 + Math.random()))
       default:
         return this.#retry(problem?.detail ?? 'the control plane answered with something else')
     }
@@ -184,11 +188,11 @@ export class Connection {
     }
   }
 
-  #retry(reason: string): void {
+  #retry(reason: string, longPauseMs?: number): void {
     this.#failures += 1
     const pauseMs = Math.random() * Math.min(RETRY_CAP_MS, 500 * 2 ** Math.min(this.#failures, 10))
     this.#show('connecting', `${reason}; trying again`)
-    this.#timer = setTimeout(() => void this.#connect(), pauseMs)
+    this.#timer = setTimeout(() => void this.#connect(), longPauseMs ?? pauseMs)
   }
 
   #lookForNextSession(reason: string): void {

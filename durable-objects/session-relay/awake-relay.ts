@@ -1,4 +1,4 @@
-import { accepted, type Result, refused } from '../../protocol/errors.ts'
+import { accepted, type Refusal, type Result, refused } from '../../protocol/errors.ts'
 import { STREAM_CLOSE, type ToViewer } from '../../protocol/stream.ts'
 import type { AlarmClock } from '../runner-pool/alarm.ts'
 import type { Settings } from '../settings.ts'
@@ -84,9 +84,13 @@ export class AwakeRelay {
     })
   }
 
-  addTicket(grant: TicketGrant): void {
+  /** Who would find no room is told so before it dials: a browser does not learn why a socket is refused. */
+  addTicket(grant: TicketGrant): Result<null> {
+    const full = this.#whyFull(grant)
+    if (full !== null) return { ok: false, error: full }
     this.#parts.store.addTicket(grant)
     this.#parts.alarm.wakeBy(grant.expires_at)
+    return accepted(null)
   }
 
   revoke(source: string): void {
@@ -104,13 +108,12 @@ export class AwakeRelay {
   }
 
   joinViewer(runId: string, ticketHash: string, now: number): Result<WebSocket> {
-    const { store, sockets, settings, alarm } = this.#parts
+    const { store, sockets, alarm } = this.#parts
     const ticket = store.takeTicket(ticketHash, now)
     if (ticket === null || runId !== this.identity.run_id) {
       return refused('unauthenticated', 'the ticket was used, has expired, or is not for this run')
     }
-    const watching = { all: sockets.viewerCount, ofSource: sockets.viewersFrom(ticket.source) }
-    const full = whyFull(ticket, watching, settings.SelfHosted__MaxViewers)
+    const full = this.#whyFull(ticket)
     if (full !== null) return { ok: false, error: full }
     const { 0: client, 1: server } = new WebSocketPair()
     const viewer = sockets.addViewer(server, this.#newcomer(ticket))
@@ -174,6 +177,12 @@ export class AwakeRelay {
     this.#log('info', 'relay_session_ended', { viewers: sockets.viewerCount })
     for (const { socket } of sockets.viewers()) sendTo(socket, { type: 'state', stream: 'ended' })
     sockets.closeAll(STREAM_CLOSE.sessionEnded, `session ${this.identity.session_id} has ended`)
+  }
+
+  #whyFull(source: Pick<Ticket, 'source' | 'source_max_viewers'>): Refusal | null {
+    const { sockets, settings } = this.#parts
+    const watching = { all: sockets.viewerCount, ofSource: sockets.viewersFrom(source.source) }
+    return whyFull(source, watching, settings.SelfHosted__MaxViewers)
   }
 
   #newcomer({ mode, source, source_expires_at }: Ticket): ViewerAttachment {

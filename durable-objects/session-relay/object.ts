@@ -74,9 +74,7 @@ export class SessionRelay extends DurableObject<SessionRelayEnv> implements Sess
 
   async admit(grant: TicketGrant): Promise<Result<null>> {
     const relay = this.#openFor(grant)
-    if (!relay.ok) return relay
-    relay.value.addTicket(grant)
-    return accepted(null)
+    return relay.ok ? relay.value.addTicket(grant) : relay
   }
 
   async revoke(source: string): Promise<void> {

@@ -4,7 +4,10 @@ import type { WatchMode } from '../../protocol/stream.ts'
 
 /** What the Worker and the pool's object may ask of a session's relay. */
 export interface SessionRelayRpc {
-  /** Stores the ticket; the first one initialises the object. The caller vouches that the session is live. */
+  /**
+   * Stores the ticket; the first one initialises the object. The caller vouches that the session is live. `conflict`
+   * when there is no room for another viewer.
+   */
   admit(grant: TicketGrant): Promise<Result<null>>
   /** Closes every viewer that this key, link or member let in, and forgets its tickets. */
   revoke(source: string): Promise<void>

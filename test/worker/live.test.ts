@@ -340,17 +340,47 @@ describe('a live link', () => {
     const live = await liveRun()
     const { url, secret } = await link(live)
     expect(url).toBe(`${ORIGIN}/live/${live.runId}#${secret}`)
-    const viewer = new TestViewer(
-      await dialStream(live.runId, ok(await exchange(live.runId, secret)).body.ticket),
-    )
+    const [first, late] = [ok(await exchange(live.runId, secret)), ok(await exchange(live.runId, secret))]
+    const viewer = new TestViewer(await dialStream(live.runId, first.body.ticket))
     await viewer.until('connecting')
-    const second = await dialStream(live.runId, ok(await exchange(live.runId, secret)).body.ticket)
+    const second = await dialStream(live.runId, late.body.ticket)
     expect([second.status, second.body.code]).toEqual([409, 'conflict'])
     viewer.socket.close(1000)
     await until('there is room again', async () => {
-      const again = await dialStream(live.runId, ok(await exchange(live.runId, secret)).body.ticket)
-      return again.status === 101 ? true : undefined
+      const again = await exchange(live.runId, secret)
+      return again.status === 201 && (await dialStream(live.runId, again.body.ticket)).status === 101
+        ? true
+        : undefined
     })
+  })
+
+  test('that is used up is refused before a ticket is made, and says why', async () => {
+    const live = await liveRun()
+    const { secret } = await link(live)
+    const ticket = ok(await exchange(live.runId, secret)).body.ticket
+    await new TestViewer(await dialStream(live.runId, ticket)).until('connecting')
+    const traces = async () => [
+      (
+        await env.DB.prepare("SELECT count(*) FROM audit_events WHERE action = 'live_link.used'").raw()
+      ).flat(),
+      (await env.DB.prepare('SELECT source, session_id, at FROM stream_admissions').raw()).flat(),
+      (
+        await env.DB.prepare('SELECT last_used_at FROM live_links WHERE run_id = ?').bind(live.runId).raw()
+      ).flat(),
+    ]
+    const before = await traces()
+    for (let time = 0; time < 3; time++) {
+      const refused = await exchange(live.runId, secret)
+      expect([refused.status, refused.body.code, refused.body.detail]).toEqual([
+        409,
+        'conflict',
+        '1 viewers are using this link already',
+      ])
+    }
+    expect(await traces()).toEqual(before)
+    const own = `/api/v1/runs/${live.runId}/viewer-tickets`
+    const key = live.tenant.keys.viewer
+    expect((await call('POST', own, { key, body: { mode: 'view' } })).status).toBe(201)
   })
 
   test('is listed without its secret, and once revoked opens nothing and cuts its viewers off', async () => {
@@ -371,6 +401,28 @@ describe('a live link', () => {
     const stranger = await makeTenant()
     const foreign = await call('DELETE', `/api/v1/live-links/${id}`, { key: stranger.keys.admin })
     expect(foreign.status).toBe(404)
+  })
+
+  test('has its calls counted against it, as a key has, and is used only when it is good', async () => {
+    const live = await liveRun()
+    const { id, secret } = await link(live)
+    const keys: string[] = []
+    const LIMIT_KEY = {
+      limit: async ({ key }: { key: string }) => ({ success: keys.push(key) <= 2 }),
+    }
+    const ask = (runId: string, secretOf = secret) =>
+      call('POST', '/api/v1/live-links/exchange', {
+        body: { run_id: runId, link: secretOf },
+        env: { LIMIT_KEY },
+      })
+    const used = async () =>
+      await env.DB.prepare('SELECT last_used_at FROM live_links WHERE id = ?').bind(id).first('last_used_at')
+    expect((await ask(mintId('run'))).body.code).toBe('unauthenticated')
+    expect(await used()).toBeNull()
+    expect((await ask(live.runId)).status).toBe(201)
+    expect(await used()).not.toBeNull()
+    const refused = await ask(live.runId)
+    expect([refused.status, refused.body.code, keys]).toEqual([429, 'rate_limited', [id, id, id]])
   })
 
   test('is not exchanged for another run', async () => {

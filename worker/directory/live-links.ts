@@ -75,21 +75,24 @@ export interface PresentedLink
   readonly tenantSlug: string
 }
 
-/** Without a tenant, because the hash is what tells whose link it is. Notes the use. */
-export async function useLink(
-  directory: Directory,
-  hash: string,
-  now: number,
-): Promise<PresentedLink | null> {
-  const [, rows] = await directory.batch([
-    directory.update(liveLinks).set({ lastUsedAt: now }).where(eq(liveLinks.hash, hash)),
-    directory
-      .select({ link: liveLinks, slug: tenants.slug })
-      .from(liveLinks)
-      .innerJoin(tenants, eq(tenants.id, liveLinks.tenantId))
-      .where(eq(liveLinks.hash, hash))
-      .limit(1),
-  ])
-  const [row] = rows
+/** Without a tenant, because the hash is what tells whose link it is. */
+export async function findLink(directory: Directory, hash: string): Promise<PresentedLink | null> {
+  const [row] = await directory
+    .select({ link: liveLinks, slug: tenants.slug })
+    .from(liveLinks)
+    .innerJoin(tenants, eq(tenants.id, liveLinks.tenantId))
+    .where(eq(liveLinks.hash, hash))
+    .limit(1)
   return row === undefined ? null : { ...row.link, tenantSlug: row.slug }
+}
+
+export async function noteLinkUse(
+  directory: Directory,
+  { tenantId, id }: Pick<PresentedLink, 'tenantId' | 'id'>,
+  now: number,
+): Promise<void> {
+  await directory
+    .update(liveLinks)
+    .set({ lastUsedAt: now })
+    .where(and(eq(liveLinks.tenantId, tenantId), eq(liveLinks.id, id)))
 }

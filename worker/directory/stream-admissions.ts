@@ -1,4 +1,4 @@
-import { and, eq, gt } from 'drizzle-orm'
+import { and, eq, gt, lt } from 'drizzle-orm'
 import type { Directory } from './database.ts'
 import { streamAdmissions } from './schema.ts'
 
@@ -6,6 +6,9 @@ import { streamAdmissions } from './schema.ts'
 
 /** A session lives no longer than its longest timeout and what surrounds it. */
 export const ADMISSION_RETENTION_MS = 3 * 86_400_000
+
+/** So much less than that is not worth another write for who comes again and again. */
+const NOTE_EVERY_MS = 43_200_000
 
 export async function noteAdmission(
   directory: Directory,
@@ -20,6 +23,7 @@ export async function noteAdmission(
     .onConflictDoUpdate({
       target: [streamAdmissions.tenantId, streamAdmissions.source, streamAdmissions.sessionId],
       set: { at: now },
+      setWhere: lt(streamAdmissions.at, now - NOTE_EVERY_MS),
     })
 }
 

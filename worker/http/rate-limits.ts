@@ -26,6 +26,11 @@ function budgetOf({ url }: Edge): string {
   return url.pathname.includes('/sessions/') ? ':sessions' : ''
 }
 
+/** For a credential that comes in the body: a live link. @param source its id */
+export async function sourceLimit(edge: Edge, source: string): Promise<Result<null>> {
+  return await spend(edge, edge.env.LIMIT_KEY, source)
+}
+
 export async function addressLimit(edge: Edge): Promise<Result<null>> {
   return await spend(edge, edge.env.LIMIT_UNAUTHENTICATED, edge.address)
 }

@@ -16,10 +16,11 @@ import type { WatchMode } from '../../protocol/stream.ts'
 import { timestamp } from '../../protocol/text.ts'
 import type { KeyHolder } from '../auth/callers.ts'
 import { anyone, atLeast } from '../auth/guards.ts'
-import { insertLink, listLinks, revokeLink, useLink } from '../directory/live-links.ts'
+import { findLink, insertLink, listLinks, noteLinkUse, revokeLink } from '../directory/live-links.ts'
 import { findPoolOfRun } from '../directory/run-history.ts'
 import { noteAudit, noteChange } from '../edge.ts'
 import { idPageQuery, pageById } from '../http/paging.ts'
+import { sourceLimit } from '../http/rate-limits.ts'
 import { created, done, NO_CONTENT } from '../http/reply.ts'
 import { type Call, defineRoute } from '../http/route.ts'
 import { mintId } from '../ids.ts'
@@ -44,7 +45,7 @@ export const liveRoutes = [
     body: CreateViewerTicket,
     statuses: [201],
     answer: ViewerTicket,
-    refusals: ['not_found', 'forbidden', 'feature_disabled', 'not_running'],
+    refusals: ['not_found', 'forbidden', 'feature_disabled', 'not_running', 'conflict'],
     async handle(call, { params: { run_id }, body }) {
       const watchable = await watchableRun(call, run_id, body.mode)
       if (!watchable.ok) return watchable
@@ -192,11 +193,15 @@ export const liveRoutes = [
     body: ExchangeLiveLink,
     statuses: [201],
     answer: ViewerTicket,
-    refusals: ['unauthenticated', 'feature_disabled', 'not_running'],
+    refusals: ['unauthenticated', 'feature_disabled', 'not_running', 'conflict'],
     async handle(call, { body }) {
       const known = isWellFormedSecret('liveLink', body.link)
-      const link = known ? await useLink(call.directory, await hashSecret(body.link), call.now) : null
-      if (link === null || link.runId !== body.run_id) return BAD_LINK
+      const link = known ? await findLink(call.directory, await hashSecret(body.link)) : null
+      if (link === null) return BAD_LINK
+      // A good link is a credential: what is done with it is counted against it, as with a key.
+      const limited = await sourceLimit(call, link.id)
+      if (!limited.ok) return limited
+      if (link.runId !== body.run_id) return BAD_LINK
       if (link.revokedAt !== null)
         return refused('unauthenticated', 'The link was revoked; ask for a new one.')
       if (link.expiresAt <= call.now)
@@ -216,6 +221,7 @@ export const liveRoutes = [
         sourceMaxViewers: link.maxViewers,
       })
       if (!ticket.ok) return ticket
+      await noteLinkUse(call.directory, link, call.now)
       noteAudit(call, {
         tenant: { id: link.tenantId },
         actor: link.id,
