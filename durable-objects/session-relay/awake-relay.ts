@@ -147,9 +147,9 @@ export class AwakeRelay {
 
   /** For everything that becomes due, and that nobody may have told. */
   async look(now: number): Promise<void> {
-    const { alarm, store } = this.#parts
+    const { alarm, store, sockets } = this.#parts
     alarm.wakeBy(store.sweepTickets(now))
-    this.#turnAway(({ state }) => whyLeave(state, now))
+    this.#turnAway(({ socket, state }) => whyLeave(state, sockets.pingedAt(socket), now))
     this.#publisher.dropIfSilent(now)
     const waitEnd = waitEndsAt(this.#course, this.#connectTimeoutMs())
     if (waitEnd !== null && now >= waitEnd) this.#giveUpOnPublisher()

@@ -90,7 +90,7 @@ export class PublisherSide {
   /** See `silentAt`; null without a publisher. */
   get silentAt(): number | null {
     const { publisher } = this.#sockets
-    return publisher === null ? null : silentAt(publisher.state, this.#sockets.publisherPingedAt())
+    return publisher === null ? null : silentAt(publisher.state, this.#sockets.pingedAt(publisher.socket))
   }
 
   dropIfSilent(now: number): void {

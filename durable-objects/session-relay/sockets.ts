@@ -100,9 +100,8 @@ export class RelaySockets {
   }
 
   /** Epoch milliseconds, null before the first. Pings are answered without waking the object. */
-  publisherPingedAt(): number | null {
-    if (this.#publisher === null) return null
-    return this.#ctx.getWebSocketAutoResponseTimestamp(this.#publisher.socket)?.getTime() ?? null
+  pingedAt(socket: WebSocket): number | null {
+    return this.#ctx.getWebSocketAutoResponseTimestamp(socket)?.getTime() ?? null
   }
 
   close(socket: WebSocket, code: number, reason: string): void {

@@ -149,7 +149,15 @@ describe('who may stay', () => {
     [behind(NOW - 299_999), null],
     [behind(NOW - 300_000), 1001],
   ])('%#', (state, code) => {
-    expect(whyLeave(state, NOW)?.code ?? null).toBe(code)
+    expect(whyLeave(state, null, NOW)?.code ?? null).toBe(code)
+  })
+
+  test.each<[number | null, number | null]>([
+    [null, null],
+    [NOW - 89_999, null],
+    [NOW - 90_000, 1001],
+  ])('a viewer that pinged at %s, if ever', (pingedAt, code) => {
+    expect(whyLeave(viewer(), pingedAt, NOW)?.code ?? null).toBe(code)
   })
 
   test('nobody takes frames when every viewer has been behind for a while', () => {

@@ -135,6 +135,33 @@ describe('a viewer that closes its socket', () => {
   )
 })
 
+describe('a viewer that has pinged', () => {
+  test('gives its place back once its pings stay away, long after those of a page in the background', async () => {
+    const live = await liveRun()
+    const [pinging, silent] = [await TestViewer.join(live), await TestViewer.join(live)]
+    pinging.socket.send('ping')
+    for (let heard = await pinging.next(); heard !== 'pong'; ) heard = await pinging.next()
+    // As if the ping, where there was one, had come so much earlier.
+    const later = async (ms: number) => {
+      await runInDurableObject(relayOf(live), (_, state) => {
+        const real = state.getWebSocketAutoResponseTimestamp.bind(state)
+        vi.spyOn(state, 'getWebSocketAutoResponseTimestamp').mockImplementation(socket => {
+          const at = real(socket)
+          return at === null ? null : new Date(at.getTime() - ms)
+        })
+      })
+      expect(await runDurableObjectAlarm(relayOf(live))).toBe(true)
+      vi.restoreAllMocks()
+    }
+    await later(60_000)
+    expect(pinging.closed).toBeNull()
+    await later(90_000)
+    expect(await pinging.close()).toBe(1001)
+    expect(silent.closed).toBeNull()
+    expect((await streamOf(live)).viewers).toBe(1)
+  })
+})
+
 describe('an object that forgot', () => {
   test('asks for a picture when a viewer that is behind can take one', async () => {
     const live = await liveRun()

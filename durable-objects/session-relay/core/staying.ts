@@ -6,6 +6,11 @@ import type { PublisherAttachment, ViewerAttachment } from './attachments.ts'
 
 /** A viewer that could have had a newer frame for so long and acknowledged nothing is gone, whatever its socket says. */
 const STALLED_LIMIT_MS = 300_000
+/**
+ * A page pings every few seconds, in the background, where browsers let it act once a minute, less often. Past this its
+ * line has broken without a word, and its place is somebody else's.
+ */
+const VIEWER_SILENCE_MS = 90_000
 /** So long after the last one took a frame nobody is watching; with the frames before it, within two seconds. */
 const UNTAKEN_LIMIT_MS = 1_500
 
@@ -29,12 +34,20 @@ export function whyFull(
   return null
 }
 
-export function whyLeave({ until, flow }: ViewerAttachment, now: number): Leaving | null {
+/** @param pingedAt epoch milliseconds of the last ping; null for a viewer that never did, and need not */
+export function whyLeave(
+  { until, flow }: ViewerAttachment,
+  pingedAt: number | null,
+  now: number,
+): Leaving | null {
   if (until !== null && until <= now) {
     return { code: STREAM_CLOSE.unauthenticated, reason: 'leave to watch has expired' }
   }
   if (flow.behindSince !== null && flow.behindSince + STALLED_LIMIT_MS <= now) {
     return { code: 1001, reason: 'nothing was acknowledged for five minutes' }
+  }
+  if (pingedAt !== null && pingedAt + VIEWER_SILENCE_MS <= now) {
+    return { code: 1001, reason: 'no ping came for some while' }
   }
   return null
 }
