@@ -3,10 +3,13 @@ import type { Settings } from '../durable-objects/settings.ts'
 import { deleteSessionsBefore } from './directory/browser-sessions.ts'
 import type { Directory } from './directory/database.ts'
 import {
+  deleteAdmissionsBefore,
   deleteAnnouncedRunsBefore,
   deleteAuditEventsBefore,
+  deleteLinksBefore,
   deleteRunsBefore,
 } from './directory/retention.ts'
+import { ADMISSION_RETENTION_MS } from './directory/stream-admissions.ts'
 import { firstIdAt } from './ids.ts'
 
 /** Small enough for one D1 statement, and a sweep is bounded so that the next one goes on where it ended. */
@@ -18,6 +21,9 @@ const ANNOUNCED_KEPT_MS = DAY_MS
 
 /** So long a page that was left open can say that its session has expired, rather than that it never was. */
 const EXPIRED_SESSION_KEPT_MS = DAY_MS
+
+/** So long the list of links still tells of one that has ended. */
+const ENDED_LINK_KEPT_MS = 30 * DAY_MS
 
 /** Deletes ended runs, their events and audit events older than the history is kept, and what has long been over. */
 export async function sweepHistory(directory: Directory, settings: Settings, now: number): Promise<void> {
@@ -32,11 +38,17 @@ export async function sweepHistory(directory: Directory, settings: Settings, now
   const deletedSessions = await inBatches(limit =>
     deleteSessionsBefore(directory, now - EXPIRED_SESSION_KEPT_MS, limit),
   )
+  const deletedLinks = await inBatches(limit => deleteLinksBefore(directory, now - ENDED_LINK_KEPT_MS, limit))
+  const deletedAdmissions = await inBatches(limit =>
+    deleteAdmissionsBefore(directory, now - ADMISSION_RETENTION_MS, limit),
+  )
   logLine('info', 'history_swept', {
     runs: deletedRuns,
     announced: deletedAnnounced,
     audit_events: deletedEvents,
     browser_sessions: deletedSessions,
+    live_links: deletedLinks,
+    stream_admissions: deletedAdmissions,
   })
 }
 

@@ -6,8 +6,14 @@ import type { Run, RunStatus } from '../../protocol/run.ts'
 import { timestamp } from '../../protocol/text.ts'
 import { insertAuditEvents } from '../../worker/directory/audit-events.ts'
 import { openDirectory } from '../../worker/directory/database.ts'
-import { deleteAnnouncedRunsBefore } from '../../worker/directory/retention.ts'
+import { insertLink } from '../../worker/directory/live-links.ts'
+import {
+  deleteAdmissionsBefore,
+  deleteAnnouncedRunsBefore,
+  deleteLinksBefore,
+} from '../../worker/directory/retention.ts'
 import { announceRun } from '../../worker/directory/run-history.ts'
+import { noteAdmission } from '../../worker/directory/stream-admissions.ts'
 import { firstIdAt, mintId } from '../../worker/ids.ts'
 import worker from '../../worker/index.ts'
 
@@ -100,7 +106,47 @@ test('the least id of a time sorts before every id made from then on', () => {
   expect(firstIdAt('run', NOW - 1) < id).toBe(true)
 })
 
-test('what was announced and never came is looked up among its like, and not among all runs there are', async () => {
+test('the daily sweep deletes links a month after their end, and admissions that no session can be of', async () => {
+  const directory = openDirectory(env.DB)
+  const link = (id: string, expiresAt: number) =>
+    insertLink(directory, {
+      id,
+      tenantId: 'ten_3',
+      runId: 'run_1',
+      mode: 'view',
+      hash: id,
+      hint: id,
+      maxViewers: 1,
+      createdBy: 'key_1',
+      createdAt: 0,
+      expiresAt,
+    })
+  await link('old', NOW - 31 * DAY_MS)
+  await link('ended', NOW - 29 * DAY_MS)
+  await link('good', NOW + DAY_MS)
+  for (let at = 0; at < 501; at++)
+    await noteAdmission(directory, 'ten_3', 'old', `ses_${at}`, NOW - 4 * DAY_MS)
+  for (const source of ['old', 'other'])
+    await noteAdmission(directory, 'ten_3', source, 'ses_young', NOW - 2 * DAY_MS)
+
+  const controller = createScheduledController({ scheduledTime: new Date(NOW) })
+  await worker.scheduled(controller, env as never)
+
+  const left = async (sql: string) => (await env.DB.prepare(sql).raw()).flat()
+  expect(await left("SELECT id FROM live_links WHERE tenant_id = 'ten_3' ORDER BY id")).toEqual([
+    'ended',
+    'good',
+  ])
+  expect(
+    await left("SELECT source, session_id FROM stream_admissions WHERE tenant_id = 'ten_3' ORDER BY 1"),
+  ).toEqual(['old', 'ses_young', 'other', 'ses_young'])
+})
+
+test.each([
+  ['what was announced and never came', deleteAnnouncedRunsBefore, firstIdAt('run', NOW), 'runs_announced'],
+  ['an ended link', deleteLinksBefore, NOW, 'live_links_by_end'],
+  ['an old admission', deleteAdmissionsBefore, NOW, 'stream_admissions_by_age'],
+])('%s is looked up among its like, and not among all there are', async (_what, sweep, before, index) => {
   const asked: { sql: string; values: unknown[] }[] = []
   const watched = new Proxy(env.DB, {
     get(target, name) {
@@ -116,13 +162,13 @@ test('what was announced and never came is looked up among its like, and not amo
       }
     },
   })
-  await deleteAnnouncedRunsBefore(openDirectory(watched), firstIdAt('run', NOW), 500)
+  await sweep(openDirectory(watched), before as never, 500)
   const [query] = asked
   if (query === undefined) throw new Error('nothing was asked')
   const plan = await env.DB.prepare(`EXPLAIN QUERY PLAN ${query.sql}`)
     .bind(...query.values)
     .all<{ detail: string }>()
   expect(plan.results.map(step => step.detail).join('\n')).toMatch(
-    /SEARCH runs USING (COVERING )?INDEX runs_announced/,
+    new RegExp(`SEARCH \\w+ USING (COVERING )?INDEX ${index}`),
   )
 })

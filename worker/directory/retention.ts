@@ -1,9 +1,9 @@
-import { and, eq, inArray, lt } from 'drizzle-orm'
+import { and, eq, inArray, lt, sql } from 'drizzle-orm'
 import { runEvents, runs } from '../../durable-objects/runner-pool/history.ts'
 import { TERMINAL_STATUSES } from '../../protocol/run.ts'
 import type { Directory } from './database.ts'
 import { ANNOUNCED } from './run-history.ts'
-import { auditEvents } from './schema.ts'
+import { auditEvents, liveLinks, streamAdmissions } from './schema.ts'
 
 /** Deletions of what has been kept long enough, across tenants. Each call deletes at most `limit` of its things. */
 
@@ -53,5 +53,42 @@ export async function deleteAuditEventsBefore(
     .delete(auditEvents)
     .where(inArray(auditEvents.id, old))
     .returning({ id: auditEvents.id })
+  return deleted.length
+}
+
+/** @param before when they expired, in epoch milliseconds */
+export async function deleteLinksBefore(
+  directory: Directory,
+  before: number,
+  limit: number,
+): Promise<number> {
+  const old = directory
+    .select({ id: liveLinks.id })
+    .from(liveLinks)
+    .where(lt(liveLinks.expiresAt, before))
+    .limit(limit)
+  const deleted = await directory
+    .delete(liveLinks)
+    .where(inArray(liveLinks.id, old))
+    .returning({ id: liveLinks.id })
+  return deleted.length
+}
+
+/** @param before when they were last noted, in epoch milliseconds */
+export async function deleteAdmissionsBefore(
+  directory: Directory,
+  before: number,
+  limit: number,
+): Promise<number> {
+  const { tenantId, source, sessionId } = streamAdmissions
+  const old = directory
+    .select({ tenantId, source, sessionId })
+    .from(streamAdmissions)
+    .where(lt(streamAdmissions.at, before))
+    .limit(limit)
+  const deleted = await directory
+    .delete(streamAdmissions)
+    .where(sql`(${tenantId}, ${source}, ${sessionId}) IN ${old}`)
+    .returning({ sessionId })
   return deleted.length
 }

@@ -184,6 +184,7 @@ export const liveLinks = sqliteTable(
   table => [
     index('live_links_by_tenant').on(table.tenantId, table.id),
     index('live_links_by_run').on(table.tenantId, table.runId, table.id),
+    index('live_links_by_end').on(table.expiresAt),
   ],
 )
 

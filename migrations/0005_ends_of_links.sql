@@ -1,0 +1,1 @@
+CREATE INDEX `live_links_by_end` ON `live_links` (`expires_at`);
