@@ -132,7 +132,16 @@ export class SessionFiles extends DurableObject<SessionFilesEnv> implements Sess
 
   async completeUpload(identity: SessionIdentity, uploadId: string): Promise<Result<Artifact>> {
     const uploads = this.#uploads(identity)
-    return uploads === null ? OF_ANOTHER : await uploads.complete(uploadId)
+    if (uploads === null) return OF_ANOTHER
+    const completed = await uploads.complete(uploadId)
+    if (completed.ok && uploads.hasReplaced) {
+      const removed = uploads.removeReplaced().catch(error => {
+        this.#complain('artifact_not_removed', error)
+        this.#alarm.wakeBy(Date.now() + RETRY_MS)
+      })
+      this.ctx.waitUntil(removed)
+    }
+    return completed
   }
 
   async artifacts(runId: string): Promise<Artifact[]> {
@@ -158,6 +167,7 @@ export class SessionFiles extends DurableObject<SessionFilesEnv> implements Sess
       }
       this.#flush()
       await this.#flushing
+      await this.#uploadsOf(files).removeReplaced()
     } catch (error) {
       this.#complain('session_files_alarm_failed', error)
       this.#alarm.wakeBy(Date.now() + RETRY_MS)

@@ -35,13 +35,17 @@ export interface FilesRecord extends SessionIdentity {
   readonly changedAt: number
 }
 
+/** As the column has them, by their places. What was replaced counts until it has left object storage. */
+const UPLOAD_STATES = ['open', 'complete', 'replaced'] as const
+export type UploadState = (typeof UPLOAD_STATES)[number]
+
 export interface UploadRecord {
   readonly id: string
   readonly name: string
   readonly size: number
   readonly sha256: string
   readonly r2UploadId: string | null
-  readonly complete: boolean
+  readonly state: UploadState
 }
 
 export interface PartRecord {
@@ -142,9 +146,9 @@ export class FilesStore {
   }
 
   /** By name. */
-  uploads(which: 'complete' | 'incomplete'): UploadRecord[] {
+  uploads(state: UploadState): UploadRecord[] {
     return this.#sql
-      .exec('SELECT * FROM uploads WHERE complete = ? ORDER BY name', which === 'complete' ? 1 : 0)
+      .exec('SELECT * FROM uploads WHERE complete = ? ORDER BY name', UPLOAD_STATES.indexOf(state))
       .toArray()
       .map(toUpload)
   }
@@ -170,8 +174,8 @@ export class FilesStore {
     )
   }
 
-  completeUpload(id: string): void {
-    this.#sql.exec('UPDATE uploads SET complete = 1 WHERE upload_id = ?', id)
+  setState(id: string, state: UploadState): void {
+    this.#sql.exec('UPDATE uploads SET complete = ? WHERE upload_id = ?', UPLOAD_STATES.indexOf(state), id)
   }
 
   deleteUpload(id: string): void {
@@ -203,6 +207,6 @@ function toUpload(row: Record<string, unknown>): UploadRecord {
     size: integer(row, 'size'),
     sha256: text(row, 'sha256'),
     r2UploadId: textOrNull(row, 'r2_upload_id'),
-    complete: integer(row, 'complete') === 1,
+    state: UPLOAD_STATES[integer(row, 'complete')] ?? 'open',
   }
 }

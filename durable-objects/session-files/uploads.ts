@@ -31,7 +31,7 @@ export class Uploads {
     const full = this.#full(wanted)
     if (full !== null) return full
     const id = crypto.randomUUID().replaceAll('-', '')
-    const upload = { id, ...wanted, r2UploadId: await this.#open(id, wanted), complete: false }
+    const upload = { id, ...wanted, r2UploadId: await this.#open(id, wanted), state: 'open' as const }
     // Meanwhile the same file may have been announced, by a call whose reply was lost, or others in its place.
     const raced = this.#same(wanted)
     const late = raced === undefined ? this.#full(wanted) : null
@@ -43,7 +43,9 @@ export class Uploads {
   place(uploadId: string, part: number): Result<PartPlace> {
     const upload = this.#store.upload(uploadId)
     const bytes = upload === null ? null : partBytes(upload.size, part)
-    if (upload === null || bytes === null) return refused('not_found', 'no such part')
+    if (upload === null || upload.state === 'replaced' || bytes === null) {
+      return refused('not_found', 'no such part')
+    }
     return accepted({
       key: this.#key(uploadId),
       r2_upload_id: upload.r2UploadId,
@@ -56,14 +58,14 @@ export class Uploads {
   stored(uploadId: string, part: number, etag: string): Result<{ parts_received: number[] }> {
     const upload = this.#store.upload(uploadId)
     if (upload === null) return refused('not_found', 'no such upload')
-    if (!upload.complete) this.#store.addPart(uploadId, part, etag)
+    if (upload.state === 'open') this.#store.addPart(uploadId, part, etag)
     return accepted({ parts_received: this.#received(upload) })
   }
 
   async complete(uploadId: string): Promise<Result<Artifact>> {
     const upload = this.#store.upload(uploadId)
-    if (upload === null) return refused('not_found', 'no such upload')
-    if (upload.complete) return accepted(artifactOf(upload))
+    if (upload === null || upload.state === 'replaced') return refused('not_found', 'no such upload')
+    if (upload.state === 'complete') return accepted(artifactOf(upload))
     const missing = missingParts(upload.size, this.#received(upload))
     if (missing.length > 0)
       return refused('conflict', `parts are missing: ${missing.slice(0, 20).join(', ')}`)
@@ -73,8 +75,9 @@ export class Uploads {
       this.#store.deleteUpload(uploadId)
       return refused('conflict', 'what was uploaded is not what was announced: its size or SHA-256 differs')
     }
+    // Without a wait in between: a crash leaves either or both.
     this.#replaceEarlier(upload)
-    this.#store.completeUpload(uploadId)
+    this.#store.setState(uploadId, 'complete')
     return accepted(artifactOf(upload))
   }
 
@@ -83,17 +86,29 @@ export class Uploads {
   }
 
   find(name: string): { artifact: Artifact; key: string } | null {
-    const upload = this.#store.uploadsOf(name).find(one => one.complete)
+    const upload = this.#store.uploadsOf(name).find(one => one.state === 'complete')
     return upload === undefined ? null : { artifact: artifactOf(upload), key: this.#key(upload.id) }
   }
 
   /** Parts of what was never completed are in no listing of the bucket. One that is gone already is no trouble. */
   async abandon(): Promise<void> {
-    for (const upload of this.#store.uploads('incomplete')) {
+    for (const upload of this.#store.uploads('open')) {
       if (upload.r2UploadId !== null)
         await this.#multipart(upload)
           .abort()
           .catch(() => undefined)
+    }
+  }
+
+  get hasReplaced(): boolean {
+    return this.#store.uploads('replaced').length > 0
+  }
+
+  /** A row goes after its object, so what a crash leaves is found again, and counted until then. */
+  async removeReplaced(): Promise<void> {
+    for (const { id } of this.#store.uploads('replaced')) {
+      await this.#blobs.delete(this.#key(id))
+      this.#store.deleteUpload(id)
     }
   }
 
@@ -119,7 +134,9 @@ export class Uploads {
   }
 
   #same({ name, size, sha256 }: BeginUpload): UploadRecord | undefined {
-    return this.#store.uploadsOf(name).find(one => one.size === size && one.sha256 === sha256)
+    const isSame = (one: UploadRecord) =>
+      one.state !== 'replaced' && one.size === size && one.sha256 === sha256
+    return this.#store.uploadsOf(name).find(isSame)
   }
 
   #full({ size }: BeginUpload): { ok: false; error: { code: 'payload_too_large'; detail: string } } | null {
@@ -142,7 +159,7 @@ export class Uploads {
   /** Of two files by one name the later one counts. */
   #replaceEarlier(upload: UploadRecord): void {
     for (const other of this.#store.uploadsOf(upload.name)) {
-      if (other.id !== upload.id && other.complete) this.#store.deleteUpload(other.id)
+      if (other.id !== upload.id && other.state === 'complete') this.#store.setState(other.id, 'replaced')
     }
   }
 
@@ -150,9 +167,10 @@ export class Uploads {
     return {
       upload_id: upload.id,
       part_size_bytes: ARTIFACT_PART_BYTES,
-      parts_received: upload.complete
-        ? Array.from({ length: partCount(upload.size) }, (_, index) => index + 1)
-        : this.#received(upload),
+      parts_received:
+        upload.state === 'complete'
+          ? Array.from({ length: partCount(upload.size) }, (_, index) => index + 1)
+          : this.#received(upload),
     }
   }
 

@@ -359,6 +359,32 @@ test('what is completed twice at once is there once, and what came before it is 
   expect(listed.body.items.map((one: { size: number }) => one.size)).toEqual([bytes.length])
 })
 
+describe('an artifact that another of its name replaces', () => {
+  const bytesOf = (live: LiveRun) =>
+    runInDurableObject(
+      filesOf(live),
+      (_, { storage }) => storage.sql.exec('SELECT sum(size) AS sum FROM uploads').one().sum,
+    )
+
+  test('leaves object storage, and counts until it has', async () => {
+    const live = await liveRun()
+    await upload(live, 'a.txt', pattern(3))
+    const back = blobsFail('delete')
+    await upload(live, 'a.txt', pattern(5))
+    expect([(await stored(live)).length, await bytesOf(live)]).toEqual([2, 8])
+    expect(await (await read(live, {}, 'artifacts/a.txt')).arrayBuffer()).toHaveProperty('byteLength', 5)
+    back()
+    // As after a crash: nothing but the row tells of what is left to do.
+    await evict(live)
+    expect(await runDurableObjectAlarm(filesOf(live))).toBe(true)
+    expect((await stored(live)).map(({ size }) => size)).toEqual([5])
+    expect(await bytesOf(live)).toBe(5)
+    await upload(live, 'a.txt', pattern(3))
+    await vi.waitFor(async () => expect((await stored(live)).map(({ size }) => size)).toEqual([3]))
+    expect(await (await read(live, {}, 'artifacts/a.txt')).arrayBuffer()).toHaveProperty('byteLength', 3)
+  })
+})
+
 test('what chatty sessions bring is not counted against the runner’s syncs', async () => {
   const live = await liveRun()
   const keys: string[] = []
