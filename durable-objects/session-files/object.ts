@@ -32,6 +32,11 @@ const DAY_MS = 86_400_000
  * longest run, which may well be silent all the while, with its start and its stop, and the longest upload window.
  */
 const ABANDONED_MS = 2 * DAY_MS + 3_600_000
+/**
+ * An object that lies idle looks so often, because the retention may have been shortened since: a wake and a row of
+ * its alarm four times in a month.
+ */
+const LOOK_MS = 7 * DAY_MS
 const RETRY_MS = 5_000
 /** While object storage is down so much is taken in; then the runner, which still has everything, has to wait. */
 const BACKLOG_LIMIT_BYTES = 16 * SEGMENT_BYTES
@@ -58,8 +63,9 @@ export class SessionFiles extends DurableObject<SessionFilesEnv> implements Sess
     this.#alarm = new AlarmClock(ctx.storage)
     ctx.blockConcurrencyWhile(async () => {
       this.#files = this.#store.open()
-      if (this.#files !== null && (await this.#alarm.load()) === null)
-        this.#alarm.wakeBy(Date.now() + RETRY_MS)
+      if (this.#files === null) return
+      if ((await this.#alarm.load()) === null) this.#alarm.wakeBy(Date.now() + RETRY_MS)
+      this.#armForLater()
     })
   }
 
@@ -294,7 +300,8 @@ export class SessionFiles extends DurableObject<SessionFilesEnv> implements Sess
     const files = this.#files
     if (files === null) return
     const retention = this.#settings.SelfHosted__ArtifactRetentionDays * DAY_MS
-    this.#alarm.wakeBy(files.changedAt + (files.log.complete ? retention : Math.min(ABANDONED_MS, retention)))
+    const due = files.changedAt + (files.log.complete ? retention : Math.min(ABANDONED_MS, retention))
+    this.#alarm.wakeBy(Math.min(due, Date.now() + LOOK_MS))
   }
 
   #complain(event: string, error: unknown): void {

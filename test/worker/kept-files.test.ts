@@ -330,6 +330,25 @@ describe('after the retention time', () => {
     )
   })
 
+  test('that was shortened meanwhile nothing is kept for long: each object looks once a week', async () => {
+    const live = await leavesAll()
+    const days = async () => {
+      const at = await runInDurableObject(filesOf(live), (_, { storage }) => storage.getAlarm())
+      return ((at ?? Number.POSITIVE_INFINITY) - Date.now()) / (24 * HOUR_MS)
+    }
+    expect(await days()).toBeLessThanOrEqual(7)
+    await alarmAfter(live, 8 * 24)
+    expect(await days()).toBeGreaterThan(6)
+    expect(await days()).toBeLessThanOrEqual(7)
+    expect((await stored(live)).length).toBe(4)
+    // Armed by a release that looked only once.
+    await runInDurableObject(filesOf(live), (_, { storage }) =>
+      storage.setAlarm(Date.now() + 22 * 24 * HOUR_MS),
+    )
+    await evict(live)
+    expect(await days()).toBeLessThanOrEqual(7)
+  })
+
   test('what object storage does not delete now is deleted later', async () => {
     const live = await leavesAll()
     await runInDurableObject(filesOf(live), (_, state) => {
