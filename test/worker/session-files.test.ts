@@ -279,6 +279,18 @@ describe('an artifact', () => {
   )
 
   test.each([
+    ['out.txt', 'text/plain; charset=utf-8'],
+    ['run.log', 'text/plain; charset=utf-8'],
+    ['shot.png', 'image/png'],
+  ])('%s is sent as %s', async (name, type) => {
+    const live = await liveRun()
+    await upload(live, name, encoder.encode('größer 🚀'))
+    const answer = await read(live, {}, `artifacts/${name}`)
+    expect(answer.headers.get('content-type')).toBe(type)
+    expect(new TextDecoder().decode(await answer.arrayBuffer())).toBe('größer 🚀')
+  })
+
+  test.each([
     ['page.html', 'attachment'],
     ['image.svg', 'attachment'],
     ['script.js', 'attachment'],

@@ -31,7 +31,7 @@ export async function downloadResponse(request: Request, download: Download): Pr
   const headers = new Headers({
     ...SAFE_HEADERS,
     'content-security-policy': isFilm(download) ? FILM : SANDBOX,
-    'content-type': download.contentType,
+    'content-type': typeOf(download),
     'content-disposition': dispositionOf(download),
     ...(etag === undefined ? {} : { etag: `"${etag}"` }),
   })
@@ -55,6 +55,11 @@ export async function downloadResponse(request: Request, download: Download): Pr
 function isStale(request: Request, etag: string | undefined): boolean {
   const wanted = request.headers.get('if-range')
   return wanted !== null && wanted !== `"${etag}"`
+}
+
+/** Without saying so, a browser takes text to be in whatever is usual where it is. */
+function typeOf({ contentType }: Download): string {
+  return /^text\/[^;]*$/.test(contentType) ? `${contentType}; charset=utf-8` : contentType
 }
 
 function isFilm({ contentType }: Download): boolean {

@@ -111,7 +111,7 @@ async function logReply(
   const shape = files === null ? null : await files.logShape(runId)
   const response = await downloadResponse(call.request, {
     length: shape?.length ?? 0,
-    contentType: 'text/plain; charset=utf-8',
+    contentType: 'text/plain',
     name: `${runId}.log`,
     read: async (start, end) => {
       if (files === null || shape === null) return null
