@@ -1,8 +1,9 @@
 import type { LogShape, SessionFilesRpc } from '../../durable-objects/session-files/rpc.ts'
 import { SessionId } from '../../protocol/ids.ts'
 import type { Run } from '../../protocol/run.ts'
+import { CountedCalls } from './counted-calls.ts'
 import { linesOf, type OpenLine } from './log-events.ts'
-import { readLog } from './read-log.ts'
+import { readLog, type Segments } from './read-log.ts'
 
 /** Proxies close what is silent for a minute. */
 const KEEP_ALIVE_MS = 15_000
@@ -10,6 +11,15 @@ const KEEP_ALIVE_MS = 15_000
 const LOOK_MS = 2_000
 /** A line that has no end for so long is shown as it stands: a prompt never has one. */
 const OPEN_LINE_MS = 500
+
+/**
+ * One request may call other services so often: 1,000 times where the platform allows least
+ * (https://developers.cloudflare.com/workers/platform/limits/#subrequests), less what reading all of a log at once takes.
+ * At the pace of the looks and of a log that grows every second that is minutes.
+ */
+const CALLS_LIMIT = 600
+/** The reader is to come again after so long. */
+const RETURN_MS = 500
 
 /** The run as it is now, and the session whose log is shown for it. */
 export interface Look {
@@ -21,8 +31,8 @@ export interface Look {
 
 export interface FollowedRun {
   readonly runId: string
-  readonly blobs: R2Bucket
-  files(sessionId: string): SessionFilesRpc
+  readonly blobs: Segments
+  files(sessionId: string): Pick<SessionFilesRpc, 'logShape' | 'readTail' | 'waitForLog'>
   /** Null once it is gone, or the caller may not see it any more. */
   look(): Promise<Look | null>
   /** For how long after its end a session's log may still grow. */
@@ -49,12 +59,15 @@ interface Reading extends Place {
  * Events hold whole lines; one that is longer is cut between characters, and one that rests without an end is given as
  * far as it has come, its rest in a later event. So the texts of a session in a row are its log, and an event's id says
  * where the next one begins: a reader that comes back with `Last-Event-ID` misses nothing and sees nothing twice.
+ * Without an `end` event it is to come back.
  */
 export async function* followLog(
-  followed: FollowedRun,
+  run: FollowedRun,
   first: Look,
   lastEventId: string | null,
 ): AsyncGenerator<Uint8Array> {
+  const counted = new CountedCalls(run)
+  const followed = counted.run
   let now = first
   let lookedAt = Date.now()
   let spokenAt = lookedAt
@@ -83,6 +96,10 @@ export async function* followLog(
     if (Date.now() >= spokenAt + KEEP_ALIVE_MS) {
       yield encoder.encode(': still here\n\n')
       spokenAt = Date.now()
+    }
+    if (counted.calls >= CALLS_LIMIT) {
+      yield encoder.encode(`retry: ${RETURN_MS}\n\n`)
+      return
     }
     if (Date.now() < lookedAt + LOOK_MS) continue
     const next = await followed.look()

@@ -7,9 +7,16 @@ import {
 } from '../../durable-objects/session-files/rpc.ts'
 
 export interface LogSource {
-  readonly files: SessionFilesRpc
-  readonly blobs: R2Bucket
+  readonly files: Pick<SessionFilesRpc, 'logShape' | 'readTail'>
+  readonly blobs: Segments
   readonly runId: string
+}
+
+export interface Segments {
+  get(
+    key: string,
+    options: { readonly range: { readonly offset: number; readonly length: number } },
+  ): Promise<R2ObjectBody | null>
 }
 
 /**
@@ -46,7 +53,7 @@ export async function* readLog(
 }
 
 async function* readSegment(
-  blobs: R2Bucket,
+  blobs: Segments,
   { prefix }: LogShape,
   from: number,
   end: number,

@@ -11,7 +11,7 @@ import { type FollowedRun, followLog, type Look } from '../files/follow-log.ts'
 import { readLog, streamOf } from '../files/read-log.ts'
 import { done, type Reply } from '../http/reply.ts'
 import { type Call, defineRoute } from '../http/route.ts'
-import { locateRun } from '../runs/locate-run.ts'
+import { type LocatedRun, locateRun } from '../runs/locate-run.ts'
 
 const RunPath = z.object({ run_id: RunId })
 const SessionQuery = z.strictObject({
@@ -39,7 +39,9 @@ export const sessionFileRoutes = [
       const look = await lookAt(call, located.value.run, query.session_id)
       if (query.follow === '1') {
         const lastEventId = call.request.headers.get('last-event-id')
-        const body = streamOf(followLog(followed(call, run_id, query.session_id), look, lastEventId))
+        const body = streamOf(
+          followLog(followed(call, located.value, query.session_id, look), look, lastEventId),
+        )
         const headers = {
           'content-type': 'text/event-stream; charset=utf-8',
           'cache-control': 'no-store',
@@ -121,19 +123,42 @@ async function logReply(
   return { status: 'raw', response: response ?? new Response(null) }
 }
 
-function followed(call: Call<KeyHolder>, runId: string, wanted: string | undefined): FollowedRun {
+/** Who may read, and where a run is, changes seldom: a follower has the directory asked no more often than this. */
+const DIRECTORY_MS = 10_000
+
+function followed(
+  call: Call<KeyHolder>,
+  first: LocatedRun,
+  wanted: string | undefined,
+  look: Look,
+): FollowedRun {
+  const runId = first.run.id
+  let [located, known, askedAt] = [first, look, Date.now()]
   return {
     runId,
     blobs: call.env.BLOBS,
     files: sessionId => call.files(sessionId),
     uploadWindowMs: call.settings.SelfHosted__UploadWindowSeconds * 1000,
     async look() {
+      if (Date.now() < askedAt + DIRECTORY_MS && (await isStill(located, known.run))) return known
+      askedAt = Date.now()
       // Whoever may not read any more reads no further.
-      const admitted = await atLeast('viewer').admit({ ...call, now: Date.now() })
-      const located = admitted.ok ? await locateRun(call, runId) : admitted
-      return located.ok ? await lookAt(call, located.value.run, wanted) : null
+      const admitted = await atLeast('viewer').admit({ ...call, now: askedAt })
+      const found = admitted.ok ? await locateRun(call, runId) : admitted
+      if (!found.ok) return null
+      located = found.value
+      known = await lookAt(call, located.run, wanted)
+      return known
     },
   }
+}
+
+/** Whether everything that a look rests on is as it was. */
+async function isStill(located: LocatedRun, known: Run): Promise<boolean> {
+  if (located.state === 'ended') return true
+  const now = await located.pool.getRun(known.id)
+  const aspects = ['status', 'attempt', 'session_id', 'started_at'] as const
+  return now.ok && aspects.every(aspect => now.value[aspect] === known[aspect])
 }
 
 /** Between two attempts, and while the next is not started, it is the earlier one that has something to show. */
