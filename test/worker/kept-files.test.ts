@@ -76,6 +76,11 @@ describe('a log', () => {
     for (const one of [live, ended]) {
       ok(await chunk(one, 0, 'kept\n', '&cut=1'))
       await evict(one)
+      // A crash after the event, before it was noted that it is told.
+      await runInDurableObject(filesOf(one), (_, { storage }) => {
+        storage.sql.exec('UPDATE session SET cut_told = 0')
+      })
+      await evict(one)
       ok(await chunk(one, 5, '', '&cut=1&complete=1'))
       expect(await truncations(one)).toEqual([one.sessionId])
     }

@@ -39,7 +39,7 @@ export function sessionGrant(
   return refused('session_ended', 'the session is not a live one of this runner')
 }
 
-/** Makes it an event of the run, which may have ended meanwhile. Whoever calls sees to it that it is told once. */
+/** Makes it an event of the run, which may have ended meanwhile, once for each session, however often it is told. */
 export function noteLogCut(
   ctx: PoolContext,
   runnerId: string,
@@ -49,7 +49,7 @@ export function noteLogCut(
   const granted = sessionGrant(ctx, runnerId, credentialHash, sessionId, 'upload')
   if (!granted.ok) return granted
   const run = ctx.store.runs.get(granted.value.run_id)
-  if (run === null) return accepted(null)
+  if (run === null || !ctx.store.runs.noteCut(run.id, sessionId)) return accepted(null)
   const detail = 'the log has reached its size cap; the rest of the output is not kept'
   recordEvent(ctx, run, 'log_truncated', detail, { sessionId, runnerId })
   ctx.store.runs.update(run)

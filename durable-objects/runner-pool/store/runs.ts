@@ -40,6 +40,19 @@ export class RunTable {
     )
   }
 
+  /** Of a session whose log was cut. @returns whether that is news */
+  noteCut(runId: string, sessionId: string): boolean {
+    const noted = this.#sql.exec(
+      `UPDATE runs SET cut_sessions = json_insert(cut_sessions, '$[#]', ?)
+       WHERE run_id = ? AND NOT EXISTS (SELECT 1 FROM json_each(cut_sessions) WHERE value = ?)
+       RETURNING run_id`,
+      sessionId,
+      runId,
+      sessionId,
+    )
+    return noted.length > 0
+  }
+
   env(runId: string): Readonly<Record<string, string>> {
     const [row] = this.#sql.exec('SELECT env FROM run_env WHERE run_id = ?', runId)
     return row === undefined ? {} : json(row, 'env')

@@ -110,6 +110,9 @@ const MIGRATIONS: readonly string[] = [
   ALTER TABLE streams ADD COLUMN opened INTEGER NOT NULL DEFAULT 0;
   UPDATE streams SET opened = 1 WHERE state = 'live';
   `,
+  `
+  ALTER TABLE runs ADD COLUMN cut_sessions TEXT NOT NULL DEFAULT '[]';
+  `,
 ]
 
 /** True once the object was initialised; looking must not create anything. */
