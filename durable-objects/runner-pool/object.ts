@@ -6,14 +6,11 @@ import type { Placement, Run } from '../../protocol/run.ts'
 import type { SyncRequest, SyncResponse } from '../../protocol/runner-api.ts'
 import { echoClose } from '../echo-close.ts'
 import { logLine, reasonOf } from '../log.ts'
-import type {
-  SessionIdentity,
-  SessionRelayRpc,
-  StreamReport,
-  WatchableSession,
-} from '../session-relay/rpc.ts'
+import type { SessionIdentity } from '../session-identity.ts'
+import type { SessionRelayRpc, StreamReport, WatchableSession } from '../session-relay/rpc.ts'
 import { parseSettings } from '../settings.ts'
-import { AlarmClock } from './alarm.ts'
+import { AlarmClock } from '../storage/alarm-clock.ts'
+import { DurableSql } from '../storage/durable-sql.ts'
 import { AwakePool, type PoolParts } from './awake-pool.ts'
 import { authenticate } from './core/authentication.ts'
 import type { PoolContext } from './core/context.ts'
@@ -27,7 +24,6 @@ import { noteLogCut, type Purpose, sessionGrant } from './core/session-grants.ts
 import { streamChanged, streamOf, watchableSession } from './core/streams.ts'
 import { sync } from './core/sync.ts'
 import { Doorbells } from './doorbells.ts'
-import { DurableSql } from './durable-sql.ts'
 import {
   DOORBELL_HEADERS,
   type NewRun,

@@ -1,4 +1,4 @@
-import type { AlarmClock } from './alarm.ts'
+import type { AlarmClock } from '../storage/alarm-clock.ts'
 import type { PoolContext } from './core/context.ts'
 import { type Need, needsOf, planRings } from './core/doorbell.ts'
 import type { LaneRecord } from './core/model.ts'

@@ -4,7 +4,8 @@ import type { PoolSample } from '../../protocol/overview.ts'
 import type { Placement, Resources, Run } from '../../protocol/run.ts'
 import type { Engine, Platform, SyncRequest, SyncResponse } from '../../protocol/runner-api.ts'
 import type { Labels } from '../../protocol/text.ts'
-import type { SessionIdentity, StreamReport, WatchableSession } from '../session-relay/rpc.ts'
+import type { SessionIdentity } from '../session-identity.ts'
+import type { StreamReport, WatchableSession } from '../session-relay/rpc.ts'
 import type { Purpose } from './core/session-grants.ts'
 
 /**

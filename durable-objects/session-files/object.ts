@@ -2,10 +2,12 @@ import { DurableObject } from 'cloudflare:workers'
 import { type Result, refused } from '../../protocol/errors.ts'
 import type { Artifact, BeginUpload, UploadBegun } from '../../protocol/session-files.ts'
 import { logLine, reasonOf } from '../log.ts'
-import { AlarmClock } from '../runner-pool/alarm.ts'
-import type { SessionIdentity } from '../session-relay/rpc.ts'
+import type { SessionIdentity } from '../session-identity.ts'
 import { parseSettings, type Settings } from '../settings.ts'
+import { AlarmClock } from '../storage/alarm-clock.ts'
 import { append } from './core/log.ts'
+import { Growth } from './growth.ts'
+import { LogFlush } from './log-flush.ts'
 import {
   type AppendResult,
   type Chunk,
@@ -13,7 +15,6 @@ import {
   type PartPlace,
   SEGMENT_BYTES,
   type SessionFilesRpc,
-  segmentKey,
 } from './rpc.ts'
 import { type FilesRecord, FilesStore } from './store.ts'
 import { Uploads } from './uploads.ts'
@@ -21,9 +22,7 @@ import { Uploads } from './uploads.ts'
 /**
  * One object per session takes in what the session leaves: its log in order, its artifacts in parts.
  *
- * What was acknowledged is in this object's storage until object storage has it. A segment of the log always holds
- * the same bytes under the same name, so writing it twice is writing it once, and a crash between writing it and
- * dropping the rows loses and doubles nothing.
+ * What was acknowledged is in this object's storage until object storage has it.
  */
 
 const DAY_MS = 86_400_000
@@ -50,9 +49,9 @@ export class SessionFiles extends DurableObject<SessionFilesEnv> implements Sess
   readonly #settings: Settings
   readonly #store: FilesStore
   readonly #alarm: AlarmClock
-  readonly #waiting = new Set<() => void>()
+  readonly #flush: LogFlush
+  readonly #growth = new Growth()
   #files: FilesRecord | null = null
-  #flushing: Promise<void> | null = null
 
   constructor(ctx: DurableObjectState, env: SessionFilesEnv) {
     super(ctx, env)
@@ -61,6 +60,18 @@ export class SessionFiles extends DurableObject<SessionFilesEnv> implements Sess
     this.#settings = parsed.settings
     this.#store = new FilesStore(ctx.storage.sql)
     this.#alarm = new AlarmClock(ctx.storage)
+    this.#flush = new LogFlush({
+      blobs: () => this.env.BLOBS,
+      store: this.#store,
+      files: () => this.#files,
+      logPrefix,
+      onStored: until => this.#stored(until),
+      // What is left to do is done at the alarm.
+      onFailure: error => {
+        this.#complain('log_not_stored', error)
+        this.#alarm.wakeBy(Date.now() + RETRY_MS * (1 + Math.random()))
+      },
+    })
     ctx.blockConcurrencyWhile(async () => {
       this.#files = this.#store.open()
       if (this.#files === null) return
@@ -73,7 +84,7 @@ export class SessionFiles extends DurableObject<SessionFilesEnv> implements Sess
     const files = this.#opened(identity)
     if (files === null) return appendRefused('session_ended', 'the session belongs to another run', 0)
     if (files.kept - files.stored > BACKLOG_LIMIT_BYTES) {
-      this.#flush()
+      this.ctx.waitUntil(this.#flush.run())
       return appendRefused('overloaded', 'object storage is not taking logs just now', files.log.length)
     }
     const { offset, bytes, complete } = chunk
@@ -114,7 +125,7 @@ export class SessionFiles extends DurableObject<SessionFilesEnv> implements Sess
 
   async waitForLog(runId: string, after: number, waitMs: number): Promise<LogShape | null> {
     const files = this.#of(runId)
-    if (files === null || (files.kept <= after && !files.log.complete)) await this.#change(waitMs)
+    if (files === null || (files.kept <= after && !files.log.complete)) await this.#growth.wait(waitMs)
     return await this.logShape(runId)
   }
 
@@ -171,8 +182,7 @@ export class SessionFiles extends DurableObject<SessionFilesEnv> implements Sess
       if (now >= files.changedAt + ABANDONED_MS && !files.log.complete) {
         this.#save({ ...files, log: { ...files.log, complete: true } })
       }
-      this.#flush()
-      await this.#flushing
+      await this.#flush.run()
       await this.#uploadsOf(files).removeReplaced()
     } catch (error) {
       this.#complain('session_files_alarm_failed', error)
@@ -227,8 +237,8 @@ export class SessionFiles extends DurableObject<SessionFilesEnv> implements Sess
       this.#save({ ...files, log, kept: files.kept + take + said.length, changedAt: Date.now() })
     })
     this.#armForLater()
-    this.#flush()
-    for (const wake of this.#waiting) wake()
+    this.ctx.waitUntil(this.#flush.run())
+    this.#growth.tell()
   }
 
   #save(files: FilesRecord): void {
@@ -236,50 +246,12 @@ export class SessionFiles extends DurableObject<SessionFilesEnv> implements Sess
     this.#files = files
   }
 
-  /** One at a time. What is left to do after a failure is done at the alarm. */
-  #flush(): void {
-    if (this.#flushing !== null) return
-    this.#flushing = this.#flushAll()
-      .catch(error => {
-        this.#complain('log_not_stored', error)
-        this.#alarm.wakeBy(Date.now() + RETRY_MS * (1 + Math.random()))
-      })
-      .finally(() => {
-        this.#flushing = null
-      })
-    this.ctx.waitUntil(this.#flushing)
-  }
-
-  async #flushAll(): Promise<void> {
-    for (;;) {
-      const files = this.#files
-      if (files === null) return
-      const waiting = files.kept - files.stored
-      const size = waiting >= SEGMENT_BYTES ? SEGMENT_BYTES : files.log.complete ? waiting : 0
-      if (size === 0) return
-      const until = files.stored + size
-      const bytes = this.#store.bytes(files.stored, until)
-      await this.env.BLOBS.put(segmentKey(logPrefix(files), files.stored), bytes, {
-        httpMetadata: { contentType: 'text/plain; charset=utf-8' },
-      })
-      const now = this.#files
-      if (now === null) return
-      this.ctx.storage.transactionSync(() => {
-        this.#store.dropBytes(until)
-        this.#save({ ...now, stored: until })
-      })
-    }
-  }
-
-  async #change(waitMs: number): Promise<void> {
-    await new Promise<void>(resolve => {
-      const done = () => {
-        clearTimeout(timer)
-        this.#waiting.delete(done)
-        resolve()
-      }
-      const timer = setTimeout(done, waitMs)
-      this.#waiting.add(done)
+  #stored(until: number): void {
+    const files = this.#files
+    if (files === null) return
+    this.ctx.storage.transactionSync(() => {
+      this.#store.dropBytes(until)
+      this.#save({ ...files, stored: until })
     })
   }
 

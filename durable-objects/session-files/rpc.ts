@@ -1,6 +1,6 @@
 import type { Result } from '../../protocol/errors.ts'
 import type { Artifact, BeginUpload, LogAppended, UploadBegun } from '../../protocol/session-files.ts'
-import type { SessionIdentity } from '../session-relay/rpc.ts'
+import type { SessionIdentity } from '../session-identity.ts'
 
 /**
  * What the Worker may ask of a session's files. Calls that write carry the identity that the pool's object vouched

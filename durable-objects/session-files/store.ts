@@ -1,5 +1,5 @@
-import { integer, text, textOrNull } from '../runner-pool/store/sql.ts'
-import type { SessionIdentity } from '../session-relay/rpc.ts'
+import type { SessionIdentity } from '../session-identity.ts'
+import { integer, text, textOrNull } from '../storage/sql.ts'
 import type { LogRecord } from './core/log.ts'
 
 /** The tables of one session's files. Bytes of the log stay here until a whole segment is in object storage. */

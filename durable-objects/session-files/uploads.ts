@@ -5,7 +5,7 @@ import {
   ARTIFACTS_TOTAL_LIMIT_BYTES,
 } from '../../protocol/limits.ts'
 import type { Artifact, BeginUpload, UploadBegun } from '../../protocol/session-files.ts'
-import { contentTypeOf, missingParts, partBytes, partCount } from './core/uploads.ts'
+import { contentTypeOf, hexOf, missingParts, partBytes, partCount } from './core/uploads.ts'
 import type { PartPlace } from './rpc.ts'
 import type { FilesStore, UploadRecord } from './store.ts'
 
@@ -189,8 +189,4 @@ export class Uploads {
 
 function artifactOf({ name, size, sha256 }: UploadRecord): Artifact {
   return { name, size, sha256, content_type: contentTypeOf(name) }
-}
-
-function hexOf(bytes: ArrayBuffer): string {
-  return Array.from(new Uint8Array(bytes), byte => byte.toString(16).padStart(2, '0')).join('')
 }

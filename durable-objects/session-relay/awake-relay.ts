@@ -1,12 +1,12 @@
 import { accepted, type Refusal, type Result, refused } from '../../protocol/errors.ts'
 import { STREAM_CLOSE, type ToViewer } from '../../protocol/stream.ts'
-import type { AlarmClock } from '../runner-pool/alarm.ts'
 import type { Settings } from '../settings.ts'
+import type { AlarmClock } from '../storage/alarm-clock.ts'
 import type { ViewerAttachment } from './core/attachments.ts'
 import { FRESH } from './core/flow.ts'
 import { InputBudget } from './core/input-budget.ts'
 import { type Course, courseAfter, type Joint, stateOf, waitEndsAt } from './core/joint.ts'
-import { type Leaving, whyFull, whyLeave } from './core/staying.ts'
+import { type Leaving, ONLY_WATCHES, REVOKED, UNREADABLE, whyFull, whyLeave } from './core/staying.ts'
 import { CourseKeeper } from './course-keeper.ts'
 import { FrameFan } from './frame-fan.ts'
 import { type Log, logOf } from './log.ts'
@@ -26,10 +26,6 @@ export const LOOK_MS = {
 /** Rhythm of the looks that ask others: dead sessions, revoked keys, lost reports. */
 const ASK_MS = 10_000
 const REPORT_RETRY_MS = 1_000
-
-const REVOKED: Leaving = { code: STREAM_CLOSE.unauthenticated, reason: 'leave to watch was revoked' }
-const UNREADABLE: Leaving = { code: STREAM_CLOSE.malformed, reason: 'a message that is not of this protocol' }
-const ONLY_WATCHES: Leaving = { code: STREAM_CLOSE.forbidden, reason: 'this viewer may only watch' }
 
 /** What the object's runtime gives its relay. */
 export interface RelayParts {

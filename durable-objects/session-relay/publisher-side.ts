@@ -78,7 +78,9 @@ export class PublisherSide {
   /** Viewers are there and none takes anything, so none watches; perhaps their leaving got lost. */
   pauseIfUntaken(now: number): void {
     if (this.#isPaused || !isNobodyTaking(this.#sockets.viewers(), now)) return
-    this.#log('info', 'relay_nobody_takes', { viewers: this.#sockets.viewerCount })
+    const viewers = this.#sockets.viewerCount
+    // Frames that were on their way when the last viewer left are no news.
+    if (viewers > 0) this.#log('info', 'relay_nobody_takes', { viewers })
     this.#isPaused = true
     this.#ask(0, false)
   }

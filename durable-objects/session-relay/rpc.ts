@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import type { Result } from '../../protocol/errors.ts'
 import type { WatchMode } from '../../protocol/stream.ts'
+import type { SessionIdentity } from '../session-identity.ts'
 
 /** What the Worker and the pool's object may ask of a session's relay. */
 export interface SessionRelayRpc {
@@ -13,13 +14,6 @@ export interface SessionRelayRpc {
   revoke(source: string): Promise<void>
   /** Closes every socket; idempotent. An object that was never initialised stays so. */
   sessionEnded(): Promise<void>
-}
-
-export interface SessionIdentity {
-  readonly tenant_id: string
-  readonly pool_id: string
-  readonly run_id: string
-  readonly session_id: string
 }
 
 /** A session is never given to a second runner. */

@@ -78,13 +78,11 @@ export class RelaySockets {
     return viewer
   }
 
-  /** Takes the place of the one before, which is given back to be sent off. */
-  addPublisher(socket: WebSocket, state: PublisherAttachment): Publisher | null {
-    const before = this.#publisher
+  /** Takes the place of the one before, which is the caller's to send off. */
+  addPublisher(socket: WebSocket, state: PublisherAttachment): void {
     this.#ctx.acceptWebSocket(socket, [PUBLISHER])
     this.#publisher = { socket, state }
     attach(socket, state)
-    return before
   }
 
   store(viewer: Viewer): void {

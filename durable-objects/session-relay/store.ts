@@ -1,5 +1,5 @@
 import type { WatchMode } from '../../protocol/stream.ts'
-import { integer, integerOrNull, type Sql, text } from '../runner-pool/store/sql.ts'
+import { integer, integerOrNull, type Sql, text } from '../storage/sql.ts'
 import { type Course, OUTSET } from './core/joint.ts'
 import type { RelayIdentity, TicketGrant } from './rpc.ts'
 

@@ -1,5 +1,5 @@
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
-import type { Sql, SqlValue } from '../../durable-objects/runner-pool/store/sql.ts'
+import type { Sql, SqlValue } from '../../durable-objects/storage/sql.ts'
 
 /** A real SQLite in memory behind the stores' slice of it: the same queries an object runs. */
 export class MemorySql implements Sql {

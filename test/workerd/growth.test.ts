@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import { LOOKS_PER_PLAN } from '../../durable-objects/runner-pool/core/doorbell.ts'
-import { DurableSql } from '../../durable-objects/runner-pool/durable-sql.ts'
 import { PoolStore } from '../../durable-objects/runner-pool/store/store.ts'
+import { DurableSql } from '../../durable-objects/storage/durable-sql.ts'
 import type { Health, LeaseReport, SyncResponse } from '../../protocol/runner-api.ts'
 import { type Cost, metered } from './meter.ts'
 import { exited, pass, running, TestPool, TestRunner, value } from './world.ts'

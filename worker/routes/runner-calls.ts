@@ -126,7 +126,7 @@ export const runnerRoutes = [
       // Decided before the upgrade, so that every refusal is a problem document.
       const known = await confirmCaller(call, params)
       if (!known.ok) return known
-      if (call.request.headers.get('upgrade')?.toLowerCase() !== 'websocket') {
+      if (!isUpgrade(call.request)) {
         return refused('invalid_request', 'The doorbell is a websocket: send Upgrade: websocket.')
       }
       const response = await call.pool(params.pool_id).fetch(doorbellRequest(call, params))

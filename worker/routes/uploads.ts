@@ -1,5 +1,6 @@
 import { z } from 'zod'
-import type { SessionIdentity } from '../../durable-objects/session-relay/rpc.ts'
+import { hexOf } from '../../durable-objects/session-files/core/uploads.ts'
+import type { SessionIdentity } from '../../durable-objects/session-identity.ts'
 import { accepted, type Result, refused } from '../../protocol/errors.ts'
 import { PoolId, RunnerId, SessionId } from '../../protocol/ids.ts'
 import { ARTIFACT_PART_BYTES, LOG_CHUNK_LIMIT_BYTES } from '../../protocol/limits.ts'
@@ -167,8 +168,6 @@ async function store(
 ): Promise<string | null> {
   if (r2_upload_id !== null)
     return (await blobs.resumeMultipartUpload(key, r2_upload_id).uploadPart(part, bytes)).etag
-  const digest = await crypto.subtle.digest('SHA-256', bytes)
-  const hex = Array.from(new Uint8Array(digest), byte => byte.toString(16).padStart(2, '0')).join('')
-  if (hex !== sha256) return null
+  if (hexOf(await crypto.subtle.digest('SHA-256', bytes)) !== sha256) return null
   return (await blobs.put(key, bytes, { sha256, httpMetadata: { contentType: content_type } })).etag
 }

@@ -1,5 +1,5 @@
 import { accepted, type Result, refused } from '../../../protocol/errors.ts'
-import type { SessionIdentity } from '../../session-relay/rpc.ts'
+import type { SessionIdentity } from '../../session-identity.ts'
 import { authenticate } from './authentication.ts'
 import type { PoolContext } from './context.ts'
 import { checkLease } from './expiry.ts'

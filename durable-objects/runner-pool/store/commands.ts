@@ -1,6 +1,6 @@
 import type { CommandType } from '../../../protocol/runner-api.ts'
+import { integer, type Sql, text, textOrNull } from '../../storage/sql.ts'
 import type { CommandRecord } from '../core/model.ts'
-import { integer, type Sql, text, textOrNull } from './sql.ts'
 
 /** Orders not yet acknowledged. */
 export class CommandTable {

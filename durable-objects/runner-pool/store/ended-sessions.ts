@@ -1,4 +1,4 @@
-import { integer, type Sql, text } from './sql.ts'
+import { integer, type Sql, text } from '../../storage/sql.ts'
 
 export interface EndedSession {
   readonly runId: string

@@ -1,6 +1,6 @@
 import type { StopReason } from '../../../protocol/runner-api.ts'
+import { integer, integerOrNull, json, type Sql, text, textOrNull } from '../../storage/sql.ts'
 import type { LeaseRecord, LeaseState } from '../core/model.ts'
-import { integer, integerOrNull, json, type Sql, text, textOrNull } from './sql.ts'
 
 /** Live leases only: a lease that has ended has no row, which is what fences its session. */
 export class LeaseTable {

@@ -1,6 +1,6 @@
 import type { RunEventType } from '../../../protocol/run.ts'
+import { integer, type Sql, text, textOrNull } from '../../storage/sql.ts'
 import type { OutboxEntry } from '../core/model.ts'
-import { integer, type Sql, text, textOrNull } from './sql.ts'
 
 /** Run events D1 has not confirmed. The run's snapshot is read when they are projected. */
 export class OutboxTable {

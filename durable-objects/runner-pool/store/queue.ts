@@ -1,6 +1,6 @@
 import type { Labels } from '../../../protocol/text.ts'
+import { integer, json, jsonOrNull, type Sql, text } from '../../storage/sql.ts'
 import type { LaneKey, LaneRecord, Pause, QueueEntry } from '../core/model.ts'
-import { integer, json, jsonOrNull, type Sql, text } from './sql.ts'
 
 /** A label under which this many lanes wait is a common one; how many more makes no difference. */
 const COMMON_LANES = 32

@@ -1,8 +1,17 @@
 import type { PoolState } from '../../../protocol/admin-api.ts'
 import type { Engine, Health, Platform } from '../../../protocol/runner-api.ts'
 import type { Labels } from '../../../protocol/text.ts'
+import {
+  integer,
+  integerOrNull,
+  json,
+  jsonOrNull,
+  type Sql,
+  type SqlValue,
+  text,
+  textOrNull,
+} from '../../storage/sql.ts'
 import type { RunnerRecord } from '../core/model.ts'
-import { integer, integerOrNull, json, jsonOrNull, type Sql, type SqlValue, text, textOrNull } from './sql.ts'
 
 /** Facts about a runner that change only with its configuration. */
 interface Profile {

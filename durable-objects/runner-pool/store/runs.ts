@@ -1,6 +1,6 @@
 import type { Failure, RunStatus } from '../../../protocol/run.ts'
+import { integer, integerOrNull, json, jsonOrNull, type Sql, text, textOrNull } from '../../storage/sql.ts'
 import type { RunRecord, RunSpec, Tried } from '../core/model.ts'
-import { integer, integerOrNull, json, jsonOrNull, type Sql, text, textOrNull } from './sql.ts'
 
 export class RunTable {
   readonly #sql: Sql

@@ -1,5 +1,5 @@
+import { integer, integerOrNull, type Sql } from '../../storage/sql.ts'
 import type { SampleRecord } from '../core/samples.ts'
-import { integer, integerOrNull, type Sql } from './sql.ts'
 
 /** How the pool did, by time. */
 export class SampleTable {

@@ -1,4 +1,4 @@
-import type { Sql } from './sql.ts'
+import type { Sql } from '../../storage/sql.ts'
 
 /**
  * Append-only migrations of the object's database.

@@ -1,4 +1,5 @@
 import type { PoolState } from '../../../protocol/admin-api.ts'
+import { type Sql, text, textOrNull } from '../../storage/sql.ts'
 import type { PoolRecord } from '../core/model.ts'
 import type { PoolIdentity } from '../rpc.ts'
 import { CommandTable } from './commands.ts'
@@ -10,7 +11,6 @@ import { RunnerTable } from './runners.ts'
 import { RunTable } from './runs.ts'
 import { SampleTable } from './samples.ts'
 import { isInitialised, migrate } from './schema.ts'
-import { type Sql, text, textOrNull } from './sql.ts'
 import { StreamTable } from './streams.ts'
 
 /** The pool's tables as lists of named queries. Synchronous: a command of the object is one transaction. */

@@ -1,5 +1,5 @@
+import { integer, type Sql, text } from '../../storage/sql.ts'
 import type { StreamRecord } from '../core/model.ts'
-import { integer, type Sql, text } from './sql.ts'
 
 /** Live views as the sessions' relays last reported them; only of sessions that somebody has watched. */
 export class StreamTable {

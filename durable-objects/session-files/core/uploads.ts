@@ -12,6 +12,11 @@ export function partBytes(size: number, part: number): number | null {
   return part < count ? ARTIFACT_PART_BYTES : size - (count - 1) * ARTIFACT_PART_BYTES
 }
 
+/** A digest as it is announced. */
+export function hexOf(bytes: ArrayBuffer): string {
+  return Array.from(new Uint8Array(bytes), byte => byte.toString(16).padStart(2, '0')).join('')
+}
+
 export function missingParts(size: number, received: readonly number[]): number[] {
   const have = new Set(received)
   return Array.from({ length: partCount(size) }, (_, index) => index + 1).filter(part => !have.has(part))

@@ -19,6 +19,13 @@ export interface Leaving {
   readonly reason: string
 }
 
+export const REVOKED: Leaving = { code: STREAM_CLOSE.unauthenticated, reason: 'leave to watch was revoked' }
+export const UNREADABLE: Leaving = {
+  code: STREAM_CLOSE.malformed,
+  reason: 'a message that is not of this protocol',
+}
+export const ONLY_WATCHES: Leaving = { code: STREAM_CLOSE.forbidden, reason: 'this viewer may only watch' }
+
 export function whyFull(
   source: { readonly source_max_viewers: number | null },
   watching: { readonly all: number; readonly ofSource: number },

@@ -1,4 +1,4 @@
-import type { Sql, SqlValue } from './store/sql.ts'
+import type { Sql, SqlValue } from './sql.ts'
 
 /** An object's SQLite behind the stores' slice of it, counting what its cursors read and write. */
 export class DurableSql implements Sql {
