@@ -24,6 +24,7 @@ import {
   whyFull,
   whyLeave,
 } from '../../durable-objects/session-relay/core/staying.ts'
+import { CourseKeeper } from '../../durable-objects/session-relay/course-keeper.ts'
 import { FromViewer, readAck } from '../../protocol/stream.ts'
 
 /** The decisions of a session's relay, without sockets and without a clock. */
@@ -138,6 +139,22 @@ describe('the state of a stream', () => {
       undefined,
       'the connection to the runner was lost; waiting for it to come back',
     ])
+  })
+})
+
+describe('what is kept of the course', () => {
+  const blank = { ...OUTSET, said: 'blank' }
+  const live = { ...OUTSET, said: 'live' }
+
+  test('is what was said, or, while that changes all the time, that nothing is known to have been said', () => {
+    const saved: string[] = []
+    const keeper = new CourseKeeper({ save: ({ said }) => void saved.push(said) }, OUTSET)
+    keeper.keep(blank, NOW)
+    for (let ms = 1; ms < 1_000; ms++) keeper.keep(ms % 2 === 1 ? live : blank, NOW + ms)
+    expect(saved).toEqual(['blank', ''])
+    keeper.keep(live, NOW + 1_000)
+    keeper.keep(live, NOW + 1_001)
+    expect(saved).toEqual(['blank', '', 'live'])
   })
 })
 
