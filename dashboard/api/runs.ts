@@ -1,6 +1,13 @@
 import { infiniteQueryOptions, queryOptions } from '@tanstack/react-query'
 import { CreatedLiveLink } from '../../protocol/live.ts'
-import { isTerminal, Placement, Run, RunEvent, type RunStatus } from '../../protocol/run.ts'
+import {
+  isTerminal,
+  Placement,
+  Run,
+  RunEvent,
+  type RunStatus,
+  TERMINAL_STATUSES,
+} from '../../protocol/run.ts'
 import { Artifacts } from '../../protocol/session-files.ts'
 import type { WatchMode } from '../../protocol/stream.ts'
 import { call } from './client.ts'
@@ -33,11 +40,19 @@ export const runQuery = (runId: string) =>
       data !== undefined && isTerminal(data.status) ? false : LIVE_REFRESH_MS,
   })
 
-export const runEventsQuery = (runId: string, isOver: boolean) =>
+export const runEventsQuery = (runId: string) =>
   infiniteQueryOptions({
     ...listQuery(['runs', runId, 'events'], `/runs/${runId}/events`, RunEvent),
-    refetchInterval: isOver ? (false as const) : LIVE_REFRESH_MS,
+    // They are written a little after what they tell of.
+    refetchInterval: ({ state: { data } }) =>
+      data?.pages.some(({ items }) => items.some(({ type }) => isEnd(type))) === true
+        ? false
+        : LIVE_REFRESH_MS,
   })
+
+function isEnd(type: RunEvent['type']): boolean {
+  return TERMINAL_STATUSES.some(status => status === type)
+}
 
 export const placementQuery = (runId: string) =>
   queryOptions({

@@ -83,12 +83,17 @@ export class ControlPlane {
     await this.#program?.end('SIGTERM')
   }
 
-  /** A new tenant with a pool and an environment that runs on it. */
-  async tenant(): Promise<Tenant> {
+  /** @returns the admin key of a new tenant that has nothing yet */
+  async adminKey(name?: string): Promise<string> {
     const slug = `t-${crypto.randomUUID().slice(0, 8)}`
     const operator = apiClient(this.url, OPERATOR_KEY)
-    const created = await operator.post('/tenants', { slug, name: slug }, CreatedTenant)
-    const api = apiClient(this.url, created.api_key.secret)
+    const created = await operator.post('/tenants', { slug, name: name ?? slug }, CreatedTenant)
+    return created.api_key.secret
+  }
+
+  /** A new tenant with a pool and an environment that runs on it. */
+  async tenant(): Promise<Tenant> {
+    const api = apiClient(this.url, await this.adminKey())
     const pool = await api.post('/pools', { name: 'pool' }, Pool)
     const environment = await api.post(
       '/environments',

@@ -27,16 +27,26 @@ export class Daemon {
 
   /** With a fresh registration token of the tenant's pool. */
   static async of(controlPlane: ControlPlane, tenant: Tenant, options: DaemonOptions): Promise<Daemon> {
-    return new Daemon(options.name, options.stateDir ?? newFolder(options.name), {
-      CONTROL_PLANE_URL: controlPlane.url,
-      RUNNER_POOL_ID: tenant.poolId,
-      REGISTRATION_TOKEN: await tenant.token(),
-      RUNNER_NAME: options.name,
-      MAX_CONCURRENCY: String(options.slots ?? 2),
+    return Daemon.with({
+      ...options,
+      env: {
+        CONTROL_PLANE_URL: controlPlane.url,
+        RUNNER_POOL_ID: tenant.poolId,
+        REGISTRATION_TOKEN: await tenant.token(),
+        RUNNER_NAME: options.name,
+        MAX_CONCURRENCY: String(options.slots ?? 2),
+        ...options.env,
+      },
+    })
+  }
+
+  /** With these settings and what makes tests quick. */
+  static with({ name, stateDir = newFolder(name), env = {} }: Omit<DaemonOptions, 'slots'>): Daemon {
+    return new Daemon(name, stateDir, {
       RUNNER_STOP_GRACE_SECONDS: '2',
       RUNNER_MIN_DISK_MB: '0',
       LOG_LEVEL: 'debug',
-      ...options.env,
+      ...env,
     })
   }
 

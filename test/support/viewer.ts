@@ -39,11 +39,16 @@ export class Viewer {
   }
 
   static async open(browser: Browser, url: string, viewport = { width: 1280, height: 900 }): Promise<Viewer> {
-    const context = await browser.newContext({ viewport })
-    await context.addInitScript(SHAPE)
-    await context.addInitScript({ path: NOTES })
-    const page = await context.newPage()
+    const page = await (await browser.newContext({ viewport })).newPage()
+    const viewer = await Viewer.behind(page)
     await page.goto(url)
+    return viewer
+  }
+
+  /** Remembers from the page's next document on. */
+  static async behind(page: Page): Promise<Viewer> {
+    await page.addInitScript(SHAPE)
+    await page.addInitScript({ path: NOTES })
     return new Viewer(page)
   }
 

@@ -27,11 +27,11 @@ interface CreateTokenDialogProps {
 
 /** First the form, then the secret, once, with the command it belongs into. */
 export function CreateTokenDialog({ poolId, onClose }: CreateTokenDialogProps) {
-  const [created, setCreated] = useState<{ token: Created; at: number } | null>(null)
+  const [created, setCreated] = useState<Created | null>(null)
   return created === null ? (
-    <TokenForm poolId={poolId} onCreated={token => setCreated({ token, at: Date.now() })} onClose={onClose} />
+    <TokenForm poolId={poolId} onCreated={setCreated} onClose={onClose} />
   ) : (
-    <TokenShown token={created.token} since={created.at} onClose={onClose} />
+    <TokenShown token={created} onClose={onClose} />
   )
 }
 
@@ -95,15 +95,7 @@ function TokenForm({
   )
 }
 
-function TokenShown({
-  token,
-  since,
-  onClose,
-}: {
-  readonly token: Created
-  readonly since: number
-  readonly onClose: () => void
-}) {
+function TokenShown({ token, onClose }: { readonly token: Created; readonly onClose: () => void }) {
   return (
     <Dialog title="Start a runner with this token" onClose={onClose} isRequired>
       <div className="stack">
@@ -125,7 +117,7 @@ function TokenShown({
           {/* biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls, so the keyboard must reach it */}
           <pre tabIndex={0}>{token.docker_run}</pre>
         </div>
-        <FirstHeartbeat poolId={token.pool_id} since={since} />
+        <FirstHeartbeat poolId={token.pool_id} />
         <footer className="actions">
           <Button look="primary" onClick={onClose}>
             Done, it is stored safely
@@ -138,12 +130,15 @@ function TokenShown({
 
 const WATCH_MS = 1_500
 
-/** Watches for the runner that is being started just now. */
-function FirstHeartbeat({ poolId, since }: { readonly poolId: string; readonly since: number }) {
+/** Watches for the runner that is being started just now: one that was not there, or joined at another time, before. */
+function FirstHeartbeat({ poolId }: { readonly poolId: string }) {
   const { data } = useInfiniteQuery({ ...runnersQuery(poolId), refetchInterval: WATCH_MS })
-  const joined = data?.pages
-    .flatMap(({ items }) => items)
-    .find((runner: Runner) => Date.parse(runner.registered_at) >= since && runner.status === 'online')
+  const runners = data?.pages.flatMap(({ items }) => items)
+  const [known, setKnown] = useState<ReadonlySet<string> | null>(null)
+  if (known === null && runners !== undefined) setKnown(new Set(runners.map(joining)))
+  const joined = runners?.find(
+    runner => runner.status === 'online' && known !== null && !known.has(joining(runner)),
+  )
   return (
     <p role="status">
       {joined === undefined ? (
@@ -157,4 +152,9 @@ function FirstHeartbeat({ poolId, since }: { readonly poolId: string; readonly s
       )}
     </p>
   )
+}
+
+/** A runner that registers again keeps its id. Only the server's clock is in it, and only to be told apart. */
+function joining({ id, registered_at }: Runner): string {
+  return `${id} ${registered_at}`
 }

@@ -58,7 +58,9 @@ function Picture({ runId, mode }: { readonly runId: string; readonly mode: Watch
     <figure className="live">
       <figcaption role="status">
         <Badge tone={tone}>{word}</Badge> {phase.reason}{' '}
-        {mode === 'control' && <strong>You control this browser; Shift+Esc gives the keyboard back.</strong>}
+        {mode === 'control' && phase.phase === 'live' && (
+          <strong>You control this browser; Shift+Esc gives the keyboard back.</strong>
+        )}
       </figcaption>
       <canvas ref={canvas} width={1280} height={720} role="img" aria-label="The browser of the run" />
     </figure>

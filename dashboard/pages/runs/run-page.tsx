@@ -51,7 +51,7 @@ export default function RunPage({ params: { run_id } }: { readonly params: { rea
       )}
       <LogView runId={run.id} isOver={isOver} />
       <Artifacts runId={run.id} isOver={isOver} />
-      <Timeline runId={run.id} isOver={isOver} />
+      <Timeline runId={run.id} />
     </Page>
   )
 }

@@ -2,14 +2,9 @@ import { useInfiniteQuery } from '@tanstack/react-query'
 import { runEventsQuery } from '../../api/runs.ts'
 import { List } from '../../kit/list.tsx'
 
-interface TimelineProps {
-  readonly runId: string
-  readonly isOver: boolean
-}
-
 /** What happened to the run, oldest first. */
-export function Timeline({ runId, isOver }: TimelineProps) {
-  const events = useInfiniteQuery(runEventsQuery(runId, isOver))
+export function Timeline({ runId }: { readonly runId: string }) {
+  const events = useInfiniteQuery(runEventsQuery(runId))
   return (
     <section className="stack" aria-labelledby="timeline">
       <h2 id="timeline">What happened</h2>
