@@ -28,6 +28,7 @@ export default defineConfig({
       folder('core'),
       folder('simulation'),
       folder('protocol'),
+      folder('dashboard'),
       {
         test: {
           name: 'architecture',

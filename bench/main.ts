@@ -8,6 +8,7 @@ import { type Goal, table } from './support/figures.ts'
  */
 const BENCHES: Readonly<Record<string, () => Promise<Goal[]>>> = {
   relay: async () => (await import('./relay/main.ts')).benchRelay(),
+  dashboard: async () => (await import('./dashboard/main.ts')).benchDashboard(),
 }
 
 const FOLDER = 'dist/bench'

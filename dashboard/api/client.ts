@@ -57,19 +57,26 @@ export async function call<Schema extends z.ZodType>(
     ...(body !== undefined && { body: JSON.stringify(body) }),
     ...(signal !== undefined && { signal }),
   })
+  if (!response.ok) throw await refusalOf(response, isSignIn)
   const answer: unknown = response.status === 204 ? undefined : await response.json().catch(() => undefined)
-  if (response.ok) {
-    const parsed = schema.safeParse(answer)
-    if (parsed.success) return parsed.data
-    throw new Unreachable('The control plane answered with something this page does not know; reload it.')
-  }
-  const problem = Problem.safeParse(answer)
-  if (!problem.success) throw new Unreachable(`The control plane answered with ${response.status}.`)
-  if (problem.data.status === 401 && !isSignIn) onSignedOut(problem.data.detail)
-  throw new Refused(problem.data)
+  const parsed = schema.safeParse(answer)
+  if (parsed.success) return parsed.data
+  throw new Unreachable('The control plane answered with something this page does not know; reload it.')
 }
 
-async function send(path: string, init: RequestInit): Promise<Response> {
+/** What an answer that is not ok says. */
+export async function refusalOf(response: Response, isSignIn = false): Promise<Refused | Unreachable> {
+  const problem = Problem.safeParse(await response.json().catch(() => undefined))
+  if (!problem.success) return new Unreachable(`The control plane answered with ${response.status}.`)
+  if (problem.data.status === 401 && !isSignIn) onSignedOut(problem.data.detail)
+  return new Refused(problem.data)
+}
+
+/**
+ * For answers that are not JSON.
+ * @throws Unreachable
+ */
+export async function send(path: string, init: RequestInit): Promise<Response> {
   try {
     return await fetch(`/api/v1${path}`, { ...init, credentials: 'same-origin' })
   } catch (error) {

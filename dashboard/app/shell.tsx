@@ -8,6 +8,7 @@ import { Loading } from '../kit/list.tsx'
 import { useAction } from '../kit/use-action.ts'
 import { ConnectionLine } from './connection-line.tsx'
 import { NAVIGATION } from './navigation.ts'
+import { PartBoundary } from './part-boundary.tsx'
 import { routes } from './routes.tsx'
 import { chooseTheme, chosenTheme, THEMES, type Theme } from './theme.ts'
 
@@ -50,9 +51,12 @@ export function Shell({ session }: { readonly session: BrowserSession }) {
       </nav>
       <main id="main" tabIndex={-1}>
         <ConnectionLine />
-        <Suspense fallback={<Loading />}>
-          <Switch>{routes}</Switch>
-        </Suspense>
+        {/* Another page may well be there. */}
+        <PartBoundary key={location}>
+          <Suspense fallback={<Loading />}>
+            <Switch>{routes}</Switch>
+          </Suspense>
+        </PartBoundary>
       </main>
     </div>
   )

@@ -65,7 +65,7 @@ export function SelectField<Value extends string>({ onChange, options, ...rest }
 interface InputAttributes {
   readonly id: string
   readonly 'aria-invalid': boolean
-  readonly 'aria-describedby': string
+  readonly 'aria-describedby': string | undefined
 }
 
 function Field({
@@ -75,14 +75,17 @@ function Field({
   children,
 }: FieldProps & { readonly children: (attributes: InputAttributes) => ReactNode }) {
   const id = useId()
-  const about = `${id}-about`
+  const said = error ?? hint
+  const about = said === undefined ? undefined : `${id}-about`
   return (
     <div className="field">
       <label htmlFor={id}>{label}</label>
       {children({ id, 'aria-invalid': error !== undefined, 'aria-describedby': about })}
-      <p id={about} className={error === undefined ? 'hint' : 'wrong'}>
-        {error ?? hint}
-      </p>
+      {said !== undefined && (
+        <p id={about} className={error === undefined ? 'hint' : 'wrong'}>
+          {said}
+        </p>
+      )}
     </div>
   )
 }

@@ -5,6 +5,8 @@ import { Trouble } from './trouble.tsx'
 
 interface FormProps {
   readonly action: string
+  /** What it acts on is known; until then there is nothing to press. */
+  readonly isReady?: boolean
   readonly mutation: { readonly isPending: boolean; readonly error: unknown }
   readonly onSubmit: () => void
   readonly onCancel?: () => void
@@ -13,7 +15,7 @@ interface FormProps {
 }
 
 /** What was typed stays when it is refused, with the API's words at the field they are about. */
-export function Form({ action, mutation, onSubmit, onCancel, children }: FormProps) {
+export function Form({ action, isReady = true, mutation, onSubmit, onCancel, children }: FormProps) {
   return (
     <form
       className="stack"
@@ -26,7 +28,7 @@ export function Form({ action, mutation, onSubmit, onCancel, children }: FormPro
       {mutation.error !== null && <Trouble>{messageOf(mutation.error)}</Trouble>}
       <footer>
         {onCancel !== undefined && <Button onClick={onCancel}>Cancel</Button>}
-        <Button type="submit" look="primary" busy={mutation.isPending}>
+        <Button type="submit" look="primary" busy={mutation.isPending} disabled={!isReady}>
           {action}
         </Button>
       </footer>

@@ -1,4 +1,4 @@
-import type { ReactNode } from 'react'
+import type { CSSProperties, ReactNode } from 'react'
 
 interface TableProps {
   /** What the table lists, for those who hear it. */
@@ -8,10 +8,11 @@ interface TableProps {
   readonly children: ReactNode
 }
 
+/** On a narrow screen every row is a card, and the style sheet writes the headings into its cells. */
 export function Table({ label, head, children }: TableProps) {
   return (
     // biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls on a narrow screen, so the keyboard must reach it
-    <section className="table" aria-label={label} tabIndex={0}>
+    <section className="table" aria-label={label} tabIndex={0} style={headings(head)}>
       <table>
         <thead>
           <tr>
@@ -26,4 +27,8 @@ export function Table({ label, head, children }: TableProps) {
       </table>
     </section>
   )
+}
+
+function headings(head: readonly string[]): CSSProperties {
+  return Object.fromEntries(head.map((heading, at) => [`--head-${at + 1}`, JSON.stringify(heading)]))
 }

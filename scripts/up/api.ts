@@ -7,6 +7,7 @@ export interface Api {
   readonly headers: Readonly<Record<string, string>>
   get<T>(path: string, answer: z.ZodType<T>): Promise<T>
   post<T>(path: string, body: unknown, answer: z.ZodType<T>): Promise<T>
+  put<T>(path: string, body: unknown, answer: z.ZodType<T>): Promise<T>
   remove(path: string): Promise<void>
   /** For answers that are not JSON; whatever they are. */
   fetch(path: string): Promise<Response>
@@ -48,6 +49,7 @@ export function apiClient(origin: string, credential: string): Api {
     headers,
     get: (path, answer) => call('GET', path, undefined, answer),
     post: (path, body, answer) => call('POST', path, body, answer),
+    put: (path, body, answer) => call('PUT', path, body, answer),
     remove: async path => void (await call('DELETE', path, undefined, z.undefined())),
     fetch: path => fetch(`${origin}/api/v1${path}`, { headers }),
   }

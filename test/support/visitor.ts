@@ -1,7 +1,7 @@
 import type { Browser, BrowserContextOptions, Locator, Page } from 'playwright-core'
 
 /** The page asks by itself every few seconds; a busy machine is given time. */
-const CEILING_MS = 90_000
+const CEILING_MS = 20_000
 
 /** Somebody at the dashboard, in a browser that has nothing of anybody else. */
 export class Visitor {
@@ -19,6 +19,7 @@ export class Visitor {
       const isOfAnAnswer = message.text().startsWith('Failed to load resource')
       if (message.type() === 'error' && !isOfAnAnswer) this.complaints.push(message.text())
     })
+    page.on('requestfailed', request => console.log(request.url(), request.failure()?.errorText))
     page.on('dialog', dialog => {
       this.complaints.push(`a dialog: ${dialog.message()}`)
       void dialog.dismiss()
@@ -68,6 +69,12 @@ export class Visitor {
     await this.page.getByText(text).first().waitFor()
   }
 
+  /** Waits until the page shows what it has asked for. */
+  async settles(): Promise<void> {
+    await this.page.getByRole('heading', { level: 1 }).waitFor()
+    await this.page.locator('.loading').first().waitFor({ state: 'detached' })
+  }
+
   /** A row of a table by a name in it. */
   row(name: string): Locator {
     return this.page.getByRole('row').filter({ has: this.page.getByRole('rowheader', { name }) })
@@ -82,7 +89,11 @@ export class Visitor {
 
   /** For whoever has to find out why a test failed. */
   async report(): Promise<void> {
-    console.log(this.page.url(), JSON.stringify(await this.page.locator('body').textContent()))
+    console.log(
+      this.page.url(),
+      JSON.stringify(await this.page.locator('body').textContent()),
+      this.complaints,
+    )
   }
 
   async close(): Promise<void> {

@@ -30,7 +30,7 @@ function Tokens({ poolId }: { readonly poolId: string }) {
   )
   return (
     <section className="stack" aria-labelledby="tokens">
-      <div className="actions">
+      <div className="section-head">
         <h2 id="tokens">Registration tokens</h2>
         {create}
       </div>

@@ -1,57 +1,91 @@
+import { queryOptions, useQuery } from '@tanstack/react-query'
 import { useEffect, useRef, useState } from 'react'
+import { messageOf } from '../../api/client.ts'
 import { logUrl } from '../../api/runs.ts'
 import { TextField } from '../../kit/field.tsx'
-import { followLog, LINES_KEPT, type LogLines, NO_LINES, readLogEnd } from './log-lines.ts'
+import { Loading } from '../../kit/list.tsx'
+import { Trouble } from '../../kit/trouble.tsx'
+import { LINES_KEPT, type LogLines, NO_LINES } from './log-lines.ts'
+import { type FollowedLog, followLog, readLogEnd } from './read-log.ts'
 
 interface LogViewProps {
   readonly runId: string
   readonly isOver: boolean
 }
 
+const logEndQuery = (runId: string) =>
+  queryOptions({
+    queryKey: ['runs', runId, 'log'],
+    queryFn: ({ signal }) => readLogEnd(runId, signal),
+  })
+
 /** `<time> <stream> <text>`, as the runner writes it. */
 const LINE = /^(\d{4}-\d\d-\d\dT(\d\d:\d\d:\d\d)\S*) (stdout|stderr) (.*)$/s
 
 export function LogView({ runId, isOver }: LogViewProps) {
-  const log = useLog(runId, isOver)
-  const [search, setSearch] = useState('')
-  const wanted = search.toLowerCase()
-  const shown = wanted === '' ? log.lines : log.lines.filter(line => line.toLowerCase().includes(wanted))
-  const isEmpty = log.lines.every(line => line === '')
+  const [wasOver] = useState(isOver)
   return (
     <section className="stack" aria-labelledby="log">
-      <div className="actions">
+      <div className="section-head">
         <h2 id="log">Log</h2>
         <a href={logUrl(runId)} download={`${runId}.log`}>
           Download all of it
         </a>
       </div>
+      {wasOver ? <EndedLogView runId={runId} /> : <FollowedLogView runId={runId} />}
+    </section>
+  )
+}
+
+interface LogProps {
+  readonly log: LogLines
+  readonly empty: string
+  readonly isFollowing: boolean
+}
+
+function Log({ log, empty, isFollowing }: LogProps) {
+  const [search, setSearch] = useState('')
+  const wanted = search.toLowerCase()
+  const shown = wanted === '' ? log.lines : log.lines.filter(line => line.toLowerCase().includes(wanted))
+  if (log.lines.every(line => line === '')) return <p className="soft">{empty}</p>
+  return (
+    <>
       <TextField
         label="Search the log"
         type="search"
         value={search}
         onChange={setSearch}
         hint={
-          wanted === '' ? (log.isCut ? `The last ${LINES_KEPT} lines at most.` : '') : `${shown.length} lines`
+          wanted === ''
+            ? log.isCut
+              ? `The last ${LINES_KEPT} lines at most.`
+              : undefined
+            : `${shown.length} lines`
         }
       />
-      {isEmpty ? (
-        <p className="soft">{isOver ? 'The run wrote nothing.' : 'Nothing was written yet.'}</p>
-      ) : (
-        <Lines lines={shown} isFollowing={!isOver && wanted === ''} />
-      )}
-    </section>
+      <Lines lines={shown} isFollowing={isFollowing && wanted === ''} />
+    </>
   )
 }
 
-function useLog(runId: string, isOver: boolean): LogLines {
-  const [log, setLog] = useState(NO_LINES)
-  useEffect(() => {
-    if (!isOver) return followLog(runId, setLog)
-    const stop = new AbortController()
-    readLogEnd(runId, stop.signal).then(setLog, () => undefined)
-    return () => stop.abort()
-  }, [runId, isOver])
-  return log
+/** A run that was seen to end is followed to its end: the last lines come after it. */
+function FollowedLogView({ runId }: { readonly runId: string }) {
+  const [log, setLog] = useState<FollowedLog>({ ...NO_LINES, isLost: false })
+  useEffect(() => followLog(runId, setLog), [runId])
+  return (
+    <>
+      <p role="status" className={log.isLost ? 'caution' : 'visually-hidden'}>
+        {log.isLost && 'The log does not come in at the moment. Trying again …'}
+      </p>
+      <Log log={log} empty="Nothing was written yet." isFollowing />
+    </>
+  )
+}
+
+function EndedLogView({ runId }: { readonly runId: string }) {
+  const { data, error } = useQuery(logEndQuery(runId))
+  if (data !== undefined) return <Log log={data} empty="The run wrote nothing." isFollowing={false} />
+  return error === null ? <Loading /> : <Trouble>{messageOf(error)}</Trouble>
 }
 
 /** Stays at the end as long as the reader does. */

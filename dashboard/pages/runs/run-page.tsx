@@ -49,7 +49,7 @@ export default function RunPage({ params: { run_id } }: { readonly params: { rea
           </Suspense>
         </section>
       )}
-      <LogView runId={run.id} isOver={isOver} />
+      <LogView key={`log ${run.id}`} runId={run.id} isOver={isOver} />
       <Artifacts runId={run.id} isOver={isOver} />
       <Timeline runId={run.id} />
     </Page>

@@ -35,6 +35,7 @@ export function StartRunDialog({ from, onClose }: StartRunDialogProps) {
     <Dialog title={from === null ? 'Start a run' : 'Run it again'} onClose={onClose}>
       <Form
         action="Start"
+        isReady={environmentId !== ''}
         mutation={start}
         onSubmit={() =>
           start.mutate(undefined, {
@@ -53,7 +54,11 @@ export function StartRunDialog({ from, onClose }: StartRunDialogProps) {
               value={environmentId}
               onChange={value => set({ environmentId: value })}
               options={targets.map(({ id, name }) => ({ value: id, label: name }))}
-              hint={targets.length === 0 ? 'No environment is routed to a pool yet.' : undefined}
+              hint={
+                environments.isSuccess && targets.length === 0
+                  ? 'No environment is routed to a pool yet.'
+                  : undefined
+              }
             />
             <TextField
               label="Image"
