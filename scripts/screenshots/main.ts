@@ -162,13 +162,19 @@ async function shoot(origin: string, fleet: Fleet, runs: { live: string; ended: 
     for (const [name, place] of Object.entries(places)) {
       await page.goto(`${origin}${place}`)
       await settle(page)
-      if (name === 'run-live') await page.getByRole('button', { name: 'Watch' }).click()
-      if (name === 'run-live') await page.locator('.live .badge.good').waitFor()
+      if (name === 'run-live') await watch(page)
       await takeBoth(page, `${name}-${size}`)
     }
     await takeDialogs(page, `${origin}${places.pool}`, size)
   }
   await browser.close()
+}
+
+async function watch(page: Page): Promise<void> {
+  await page.getByRole('button', { name: 'Watch' }).click()
+  await page.locator('.live .badge.good').waitFor()
+  await page.evaluate(`document.querySelector('#live').scrollIntoView()`)
+  await sleep(1_500)
 }
 
 async function takeDialogs(page: Page, place: string, size: string): Promise<void> {

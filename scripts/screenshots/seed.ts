@@ -36,12 +36,12 @@ export async function seedFleet(origin: string, operatorKey: string): Promise<Fl
     frankfurt: await pool('fra1-dmz', 'Rack 14 in Frankfurt; ask the platform team'),
     berlin: await pool('office-berlin', 'The cabinet on the third floor, next to the kitchen'),
   }
-  const environment = (name: string, to: Pool, default_image: string | null) => {
+  const environment = (name: string, to: Pool, default_image: string) => {
     const body = { name, execution_target: 'self_hosted', pool_id: to.id, default_image }
     return api.post('/environments', body, Environment)
   }
   const environments = {
-    nightly: await environment('nightly', pools.frankfurt, null),
+    nightly: await environment('nightly', pools.frankfurt, IMAGE),
     checkout: await environment('checkout', pools.berlin, IMAGE),
     staging: await environment('staging', pools.berlin, IMAGE),
   }

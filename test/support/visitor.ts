@@ -1,7 +1,7 @@
 import type { Browser, BrowserContextOptions, Locator, Page } from 'playwright-core'
 
 /** The page asks by itself every few seconds; a busy machine is given time. */
-const CEILING_MS = 20_000
+const CEILING_MS = 90_000
 
 /** Somebody at the dashboard, in a browser that has nothing of anybody else. */
 export class Visitor {

@@ -25,7 +25,7 @@ export default function AuditPage() {
                 <td>
                   <code>{target}</code>
                 </td>
-                <td>{address}</td>
+                <td className="whole">{address}</td>
                 <td>{detail}</td>
               </tr>
             ))}

@@ -65,7 +65,7 @@ function RunnerRow({ runner }: { readonly runner: Runner }) {
         {runner.sessions.length === 0 && <span className="soft">none</span>}
         <ul>
           {runner.sessions.map(({ session_id, run_id }) => (
-            <li key={session_id}>
+            <li key={session_id} className="whole">
               <Link href={`/runs/${run_id}`}>{shortId(run_id)}</Link>
             </li>
           ))}

@@ -106,7 +106,10 @@ function RunFacts({ run }: { readonly run: Run }) {
           <div>
             <dt>Command</dt>
             <dd>
-              <code>{run.command.join(' ')}</code>
+              {/* biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls, so the keyboard must reach it */}
+              <pre className="command" tabIndex={0}>
+                {run.command.join(' ')}
+              </pre>
             </dd>
           </div>
         )}
