@@ -10,6 +10,7 @@ const FRAME_MS = 1000 / 60
 const FRAME_GOAL_MS = 2 * FRAME_MS
 const LARGEST_ANSWER_BYTES = 256 * 1024
 const SCROLL_SECONDS = 4
+const PAGE_ROWS = 50
 
 /** How long pages of a large pool take to show their rows, what they ask for, and how they scroll. */
 export async function benchDashboard(): Promise<Goal[]> {
@@ -53,10 +54,8 @@ async function openGoal(big: BigPool, page: Page, what: string, path: string, ta
   const times: number[] = []
   for (let at = 0; at < OPENED; at++) {
     await page.goto('about:blank')
-    const start = performance.now()
     await page.goto(`${big.controlPlane.url}${path}`)
-    await page.getByRole('region', { name: table, exact: true }).getByRole('row').nth(49).waitFor()
-    times.push(performance.now() - start)
+    times.push(Number(await page.evaluate(shownAt(table))))
   }
   const figure = median(times)
   return {
@@ -67,6 +66,14 @@ async function openGoal(big: BigPool, page: Page, what: string, path: string, ta
     bound: `< ${OPEN_GOAL_MS}`,
     isMet: figure < OPEN_GOAL_MS,
   }
+}
+
+/** When the frame with the first page's rows was drawn, in ms since the page was asked for. */
+function shownAt(table: string): string {
+  return `new Promise(done => {
+    const look = now => document.querySelectorAll('[aria-label="${table}"] tbody tr').length >= ${PAGE_ROWS} ? done(now) : requestAnimationFrame(look)
+    requestAnimationFrame(look)
+  })`
 }
 
 /** With four pages of the list loaded. */

@@ -2,7 +2,9 @@ import { QueryClientProvider } from '@tanstack/react-query'
 import { StrictMode } from 'react'
 import { createRoot } from 'react-dom/client'
 import { queryClient } from '../api/query-client.ts'
+import { sessionQuery } from '../api/session.ts'
 import { Notices } from '../kit/notices.tsx'
+import { loadPage } from './routes.tsx'
 import { SessionGate } from './session-gate.tsx'
 import { Shell } from './shell.tsx'
 import { applyTheme } from './theme.ts'
@@ -10,6 +12,9 @@ import { applyTheme } from './theme.ts'
 const root = document.getElementById('root')
 if (root === null) throw new Error('the page has no place for the dashboard')
 applyTheme()
+// Asked for together: nothing can be shown before both are there.
+void queryClient.prefetchQuery(sessionQuery)
+await loadPage(location.pathname)
 createRoot(root).render(
   <StrictMode>
     <QueryClientProvider client={queryClient}>
