@@ -1,4 +1,5 @@
 import * as z from 'zod'
+import { RUN_STATUSES, type RunStatus } from './run.ts'
 
 /** Every refusal a caller can meet, with its HTTP status and title. Total: a new code needs a row here. */
 export const ERRORS = {
@@ -49,6 +50,7 @@ export const Problem = z.object({
   request_id: z.string(),
   errors: z.array(FieldError).optional(),
   length: z.number().int().optional(),
+  run_status: z.enum(RUN_STATUSES).optional(),
 })
 export type Problem = z.infer<typeof Problem>
 
@@ -59,6 +61,8 @@ export interface Refusal {
   readonly errors?: readonly FieldError[]
   /** Of `offset_mismatch`: where the other end stands. */
   readonly length?: number
+  /** Of `not_running`: where the run stands, for whoever waits for its session. */
+  readonly run_status?: RunStatus
 }
 
 export type Result<T> =

@@ -1,6 +1,7 @@
 import { Problem } from '../../protocol/errors.ts'
 import { parseJson } from '../../protocol/json.ts'
 import { ViewerTicket } from '../../protocol/live.ts'
+import { isTerminal } from '../../protocol/run.ts'
 import {
   type FromViewer,
   PUBLISHER_PULSE,
@@ -13,7 +14,7 @@ import {
 
 /** What the page shows of the connection. */
 export interface Phase {
-  readonly phase: 'connecting' | 'live' | 'ended' | 'refused'
+  readonly phase: 'connecting' | 'waiting' | 'live' | 'ended' | 'refused'
   readonly reason: string
 }
 
@@ -37,16 +38,17 @@ const ANSWER_LIMIT_MS = 5_000
 const PULSE_MS = 4_000
 /** Room is made only by somebody who leaves. */
 const FULL_PAUSE_MS = 20_000
-/** A run that failed may be tried again: its next session is looked for this often, and for so long. */
+/** A run that waits is looked at this often at first, and less often when it waits for long. */
 const NEXT_SESSION_MS = 3_000
-const NEXT_SESSION_TRIES = 20
+const NEXT_SESSION_CAP_MS = 10_000
+const NEXT_SESSION_GROWTH = 1.1
 
 /** One websocket after the other, each with a ticket of its own, until there is nothing more to watch. */
 export class Connection {
   readonly #parts: ConnectionParts
   #socket: WebSocket | null = null
   #failures = 0
-  #triesForNext = 0
+  #looks = 0
   #isStopped = false
   #timer: ReturnType<typeof setTimeout> | undefined
 
@@ -56,7 +58,7 @@ export class Connection {
 
   start(): void {
     clearTimeout(this.#timer)
-    this.#triesForNext = 0
+    this.#looks = 0
     this.#show('connecting', 'asking for leave to watch')
     void this.#connect()
   }
@@ -143,7 +145,7 @@ export class Connection {
   #refused(problem: Problem | null): void {
     switch (problem?.code) {
       case 'not_running':
-        return this.#lookForNextSession(problem.detail)
+        return this.#notRunning(problem)
       case 'unauthenticated':
       case 'forbidden':
       case 'feature_disabled':
@@ -157,6 +159,14 @@ export class Connection {
     }
   }
 
+  /** There may be a session yet, or another one: a run that failed may be tried again. */
+  #notRunning({ detail, run_status }: Problem): void {
+    if (run_status === undefined) return this.#show('refused', detail)
+    if (isTerminal(run_status)) return this.#show('ended', detail)
+    this.#show('waiting', detail)
+    this.#lookAgain()
+  }
+
   #hear(text: string): void {
     if (text === PUBLISHER_PULSE.pong) return
     const json = parseJson(text)
@@ -165,7 +175,7 @@ export class Connection {
     if (message.data.type === 'state') {
       const { stream, reason } = message.data
       this.#failures = 0
-      this.#triesForNext = 0
+      this.#looks = 0
       if (stream !== 'ended') this.#show(stream, reason ?? '')
     }
     this.#parts.onMessage(message.data)
@@ -180,7 +190,8 @@ export class Connection {
         return this.#show('refused', reason)
       case STREAM_CLOSE.sessionEnded:
       case STREAM_CLOSE.notFound:
-        return this.#lookForNextSession('the session has ended')
+        this.#show('ended', 'the session has ended')
+        return this.#lookAgain()
       case STREAM_CLOSE.publisherTimeout:
         return this.#retry(reason)
       default:
@@ -195,11 +206,10 @@ export class Connection {
     this.#timer = setTimeout(() => void this.#connect(), longPauseMs ?? pauseMs)
   }
 
-  #lookForNextSession(reason: string): void {
-    this.#triesForNext += 1
-    this.#show('ended', reason)
-    if (this.#triesForNext > NEXT_SESSION_TRIES) return
-    this.#timer = setTimeout(() => void this.#connect(), NEXT_SESSION_MS)
+  #lookAgain(): void {
+    const pauseMs = Math.min(NEXT_SESSION_CAP_MS, NEXT_SESSION_MS * NEXT_SESSION_GROWTH ** this.#looks)
+    this.#looks += 1
+    this.#timer = setTimeout(() => void this.#connect(), pauseMs)
   }
 
   #show(phase: Phase['phase'], reason: string): void {

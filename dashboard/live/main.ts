@@ -9,6 +9,7 @@ import { Screen } from './screen.ts'
 
 const HEADLINES: Readonly<Record<Phase['phase'], string>> = {
   connecting: 'Connecting',
+  waiting: 'Waiting',
   live: 'Live',
   ended: 'Ended',
   refused: 'Cannot be watched',

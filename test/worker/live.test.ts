@@ -1,6 +1,7 @@
 import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { describe, expect, test } from 'vitest'
+import { isTerminal } from '../../protocol/run.ts'
 import { encodeFrame } from '../../protocol/stream.ts'
 import { mintId } from '../../worker/ids.ts'
 import { call, ORIGIN } from './client.ts'
@@ -189,6 +190,7 @@ describe('a live view', () => {
     const path = `/api/v1/runs/${live.runId}/viewer-tickets`
     const refused = await call('POST', path, { key: live.tenant.keys.viewer, body: { mode: 'view' } })
     expect([refused.status, refused.body.code]).toEqual([409, 'not_running'])
+    expect(isTerminal(refused.body.run_status)).toBe(true)
   })
 })
 

@@ -34,6 +34,7 @@ export function problemResponse(
     request_id: requestId,
     ...(errors === undefined ? {} : { errors: [...errors] }),
     ...(refusal.length === undefined ? {} : { length: refusal.length }),
+    ...(refusal.run_status === undefined ? {} : { run_status: refusal.run_status }),
   }
   const retryAfter = RETRY_AFTER_SECONDS[refusal.code]
   return Response.json(problem, {

@@ -251,6 +251,8 @@ async function watchableRun(
   }
   const located = await locateRun(call, runId)
   if (!located.ok) return located
-  if (located.value.state === 'ended') return refused('not_running', 'The run has ended.')
-  return accepted({ poolId: located.value.run.pool_id })
+  const { state, run } = located.value
+  if (state === 'live') return accepted({ poolId: run.pool_id })
+  const error = { code: 'not_running', detail: 'The run has ended.', run_status: run.status } as const
+  return { ok: false, error }
 }

@@ -10,6 +10,7 @@ import { ShareDialog } from './share-dialog.tsx'
 
 const PHASES: Readonly<Record<Phase['phase'], { readonly word: string; readonly tone: Tone }>> = {
   connecting: { word: 'connecting', tone: 'warn' },
+  waiting: { word: 'waiting', tone: 'warn' },
   live: { word: 'live', tone: 'good' },
   ended: { word: 'ended', tone: 'calm' },
   refused: { word: 'cannot be watched', tone: 'bad' },

@@ -1,8 +1,9 @@
 import { accepted, type Result, refused } from '../../../protocol/errors.ts'
-import { isTerminal, type Run } from '../../../protocol/run.ts'
+import { isTerminal, type Run, type WaitingFor } from '../../../protocol/run.ts'
 import type { StreamReport, WatchableSession } from '../../session-relay/rpc.ts'
 import type { PoolContext } from './context.ts'
 import type { CommandRecord, LeaseRecord, RunRecord, StreamRecord } from './model.ts'
+import { explain } from './placement.ts'
 import { recordEvent } from './run-state.ts'
 
 /**
@@ -102,12 +103,30 @@ export function streamOf(ctx: PoolContext, run: RunRecord): Run['stream'] {
 /** @returns what identifies the session to its relay, or why nobody can watch the run now */
 export function watchableSession(ctx: PoolContext, run: RunRecord): Result<WatchableSession> {
   if (!run.spec.stream) return refused('not_running', 'the run was created without a live view')
-  if (isTerminal(run.status)) return refused('not_running', `the run has ended: ${endOf(run)}`)
+  if (isTerminal(run.status)) return notRunning(run, `the run has ended: ${endOf(run)}`)
   const lease = run.sessionId === null ? null : leaseOf(ctx, run, run.sessionId)
   if (lease === null || lease.state === 'offered') {
-    return refused('not_running', `the run is ${run.status}: it has no live session to watch`)
+    return notRunning(run, `the run is ${run.status}: ${whyNotYet(ctx, run)}`)
   }
   return accepted({ session_id: lease.sessionId, runner_id: lease.runnerId })
+}
+
+/** With its status: somebody who waits for its session has to know whether there will be one. */
+function notRunning({ status }: RunRecord, detail: string): Result<never> {
+  return { ok: false, error: { code: 'not_running', detail, run_status: status } }
+}
+
+const WAITS: Readonly<Record<WaitingFor, string>> = {
+  runner: 'it waits for a runner to come online',
+  slot: 'it waits for a free slot',
+  label: 'it waits for a runner that has its labels',
+  resume: 'it waits until the pool or a runner is resumed',
+  memory: 'it waits for a runner with enough memory',
+}
+
+function whyNotYet(ctx: PoolContext, run: RunRecord): string {
+  const { waiting_for } = explain(ctx, run)
+  return waiting_for === null ? 'a runner takes it soon' : WAITS[waiting_for]
 }
 
 function endOf({ status, failure }: RunRecord): string {

@@ -2,6 +2,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Browser } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { Pool } from '../../../protocol/admin-api.ts'
 import { ViewerTicket } from '../../../protocol/live.ts'
 import { Artifacts } from '../../../protocol/session-files.ts'
 import { type Board, boardRun } from '../../support/board.ts'
@@ -15,7 +16,7 @@ import { launchBrowser, Viewer } from '../../support/viewer.ts'
 
 /** Pages in closed containers, watched from an ordinary browser, with everything real that is in between. */
 
-const MARKS = { first: 0xa5c3, second: 0x3c5a } as const
+const MARKS = { first: 0xa5c3, second: 0x3c5a, third: 0x6b94 } as const
 const DOT_PNG =
   'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=='
 const PHONE = { width: 390, height: 844 }
@@ -243,6 +244,26 @@ describe.skipIf(!CAN_WATCH)('watching a run', () => {
     expect([phase, text]).toEqual(['refused', 'Cannot be watched – leave to watch was revoked'])
     await viewer.page.getByRole('button', { name: 'Try again' }).click()
     await viewer.reads(/The link was revoked/)
+    await viewer.close()
+  })
+
+  test('says what a run waits for, and goes live by itself when it runs', async () => {
+    const pool = `/pools/${tenant.poolId}`
+    await tenant.api.post(`${pool}/drain`, {}, Pool)
+    const run = await tenant.run(boardRun(agentImage(), MARKS.third))
+    const viewer = await Viewer.open(browser, (await tenant.liveLink(run.id)).url)
+    const { phase, text } = await viewer.reads(/^Waiting/)
+    expect([phase, text]).toEqual([
+      'waiting',
+      'Waiting – the run is queued: it waits until the pool or a runner is resumed',
+    ])
+    expect(await viewer.page.getByRole('button', { name: 'Try again' }).isVisible()).toBe(false)
+    await tenant.api.post(`${pool}/resume`, {}, Pool)
+    await viewer.reads(/^Live$/)
+    await viewer.sees('the board', board => board.mark === MARKS.third)
+    expect((await viewer.lines()).filter(line => ['ended', 'refused'].includes(line.phase))).toEqual([])
+    await tenant.cancel(run.id)
+    await viewer.reads(/^Ended – .*cancelled/)
     await viewer.close()
   })
 
