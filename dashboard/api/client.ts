@@ -1,5 +1,6 @@
 import type * as z from 'zod'
 import { type ErrorCode, Problem } from '../../protocol/errors.ts'
+import { hearClock } from './clock.ts'
 
 /** Calls of the admin API, as whoever is signed in: the browser sends the cookie, this page never sees it. */
 
@@ -77,8 +78,11 @@ export async function refusalOf(response: Response, isSignIn = false): Promise<R
  * @throws Unreachable
  */
 export async function send(path: string, init: RequestInit): Promise<Response> {
+  const sentAt = Date.now()
   try {
-    return await fetch(`/api/v1${path}`, { ...init, credentials: 'same-origin' })
+    const response = await fetch(`/api/v1${path}`, { ...init, credentials: 'same-origin' })
+    hearClock(response.headers.get('date'), sentAt, Date.now())
+    return response
   } catch (error) {
     if (error instanceof DOMException && error.name === 'AbortError') throw error
     throw new Unreachable('The control plane cannot be reached.')

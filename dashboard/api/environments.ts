@@ -1,3 +1,4 @@
+import { queryOptions } from '@tanstack/react-query'
 import * as z from 'zod'
 import { Environment, type ExecutionTarget } from '../../protocol/admin-api.ts'
 import { call } from './client.ts'
@@ -5,6 +6,13 @@ import { listQuery } from './lists.ts'
 import { SLOW_REFRESH_MS } from './query-client.ts'
 
 export const environmentsQuery = listQuery(['environments'], '/environments', Environment, SLOW_REFRESH_MS)
+
+export const environmentQuery = (id: string) =>
+  queryOptions({
+    queryKey: ['environments', id],
+    queryFn: ({ signal }) => call(`/environments/${id}`, Environment, { signal }),
+    staleTime: SLOW_REFRESH_MS,
+  })
 
 export interface EnvironmentDraft {
   readonly name: string

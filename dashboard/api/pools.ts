@@ -3,7 +3,7 @@ import * as z from 'zod'
 import { CreatedRegistrationToken, Pool, RegistrationToken, Runner } from '../../protocol/admin-api.ts'
 import { call } from './client.ts'
 import { listQuery } from './lists.ts'
-import { REFRESH_MS } from './query-client.ts'
+import { REFRESH_MS, SLOW_REFRESH_MS } from './query-client.ts'
 
 /** Pools, their runners and their tokens. */
 
@@ -18,6 +18,13 @@ export const poolQuery = (poolId: string) =>
 
 export const runnersQuery = (poolId: string) =>
   listQuery(['pools', poolId, 'runners'], `/pools/${poolId}/runners`, Runner)
+
+export const runnerQuery = (poolId: string, runnerId: string) =>
+  queryOptions({
+    queryKey: ['pools', poolId, 'runners', runnerId],
+    queryFn: ({ signal }) => call(`/pools/${poolId}/runners/${runnerId}`, Runner, { signal }),
+    staleTime: SLOW_REFRESH_MS,
+  })
 
 export const tokensQuery = (poolId: string) =>
   listQuery(['pools', poolId, 'tokens'], `/pools/${poolId}/registration-tokens`, RegistrationToken)

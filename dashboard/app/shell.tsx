@@ -1,5 +1,5 @@
 import { useQueryClient } from '@tanstack/react-query'
-import { Suspense, useState } from 'react'
+import { Suspense, useEffect, useRef, useState } from 'react'
 import { Link, Switch, useLocation } from 'wouter'
 import type { BrowserSession } from '../../protocol/admin-api.ts'
 import { changeSession, mayAct, signOut } from '../api/session.ts'
@@ -37,18 +37,7 @@ export function Shell({ session }: { readonly session: BrowserSession }) {
           Sign out
         </Button>
       </header>
-      <nav className="places" aria-label="Places">
-        {NAVIGATION.filter(({ role }) => mayAct(session, role)).map(({ href, label, isUnder }) => (
-          <Link
-            key={href}
-            href={href}
-            className={isUnder === true ? 'under' : ''}
-            aria-current={isAt(location, href) ? 'page' : undefined}
-          >
-            {label}
-          </Link>
-        ))}
-      </nav>
+      <Places session={session} location={location} />
       <main id="main" tabIndex={-1}>
         <ConnectionLine />
         {/* Another page may well be there. */}
@@ -59,6 +48,36 @@ export function Shell({ session }: { readonly session: BrowserSession }) {
         </PartBoundary>
       </main>
     </div>
+  )
+}
+
+interface PlacesProps {
+  readonly session: BrowserSession
+  readonly location: string
+}
+
+function Places({ session, location }: PlacesProps) {
+  const nav = useRef<HTMLElement>(null)
+  // On a phone they do not all fit: the one that is shown is brought into sight.
+  // biome-ignore lint/correctness/useExhaustiveDependencies: another location has another current place
+  useEffect(() => {
+    const current = nav.current?.querySelector<HTMLElement>('[aria-current]')
+    const spare = (nav.current?.clientWidth ?? 0) - (current?.offsetWidth ?? 0)
+    nav.current?.scrollTo({ left: (current?.offsetLeft ?? 0) - spare / 2 })
+  }, [location])
+  return (
+    <nav ref={nav} className="places" aria-label="Places">
+      {NAVIGATION.filter(({ role }) => mayAct(session, role)).map(({ href, label, isUnder }) => (
+        <Link
+          key={href}
+          href={href}
+          className={isUnder === true ? 'under' : ''}
+          aria-current={isAt(location, href) ? 'page' : undefined}
+        >
+          {label}
+        </Link>
+      ))}
+    </nav>
   )
 }
 

@@ -9,15 +9,25 @@ export interface ConfirmProps {
   readonly title: string
   /** What will happen. */
   readonly children: ReactNode
-  /** Has to be typed: what cannot be undone is not done by a slip of the hand. */
-  readonly name: string
+  /** Has to be typed: what cannot be undone is not done by a slip of the hand. Null where asking is enough. */
+  readonly name: string | null
   readonly action: string
+  /** The way out of it. */
+  readonly keep?: string
   readonly onConfirm: () => Promise<unknown>
   readonly onClose: () => void
 }
 
 /** Asks before something is destroyed, with the name of the thing. */
-export function Confirm({ title, children, name, action, onConfirm, onClose }: ConfirmProps) {
+export function Confirm({
+  title,
+  children,
+  name,
+  action,
+  keep = 'Keep it',
+  onConfirm,
+  onClose,
+}: ConfirmProps) {
   const [typed, setTyped] = useState('')
   const [isBusy, setBusy] = useState(false)
   const [trouble, setTrouble] = useState<string | null>(null)
@@ -42,11 +52,18 @@ export function Confirm({ title, children, name, action, onConfirm, onClose }: C
         }}
       >
         <div>{children}</div>
-        <TextField label={`Type ${name} to confirm`} value={typed} onChange={setTyped} autoFocus />
+        {name !== null && (
+          <TextField label={`Type ${name} to confirm`} value={typed} onChange={setTyped} autoFocus />
+        )}
         {trouble !== null && <Trouble>{trouble}</Trouble>}
         <footer>
-          <Button onClick={onClose}>Keep it</Button>
-          <Button type="submit" look="danger" busy={isBusy} disabled={typed.trim() !== name.trim()}>
+          <Button onClick={onClose}>{keep}</Button>
+          <Button
+            type="submit"
+            look="danger"
+            busy={isBusy}
+            disabled={name !== null && typed.trim() !== name.trim()}
+          >
             {action}
           </Button>
         </footer>

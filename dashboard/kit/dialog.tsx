@@ -1,5 +1,6 @@
 import { type ReactNode, useEffect, useId, useRef } from 'react'
 import { Button } from './button.tsx'
+import { raiseNotices } from './notices.tsx'
 
 export interface DialogProps {
   readonly title: string
@@ -17,6 +18,7 @@ export function Dialog({ title, onClose, isRequired = false, children }: DialogP
     const dialog = ref.current
     const before = document.activeElement
     dialog?.showModal()
+    raiseNotices()
     return () => {
       dialog?.close()
       if (before instanceof HTMLElement) before.focus()

@@ -1,4 +1,4 @@
-import { useSyncExternalStore } from 'react'
+import { useEffect, useSyncExternalStore } from 'react'
 
 /** What an action did, said for a while in a corner, and read out. */
 
@@ -24,6 +24,14 @@ export function say(text: string, isBad = false): void {
   setTimeout(() => set(notices.filter(notice => notice.id !== id)), SHOWN_MS)
 }
 
+/** A dialog lies above everything but what is shown after it. */
+export function raiseNotices(): void {
+  const place = document.querySelector<HTMLElement>('.notices')
+  if (place === null || place.childElementCount === 0) return
+  place.hidePopover()
+  place.showPopover()
+}
+
 export function Notices() {
   const shown = useSyncExternalStore(
     watch => {
@@ -32,8 +40,10 @@ export function Notices() {
     },
     () => notices,
   )
+  // biome-ignore lint/correctness/useExhaustiveDependencies: a new one is what has to be seen
+  useEffect(raiseNotices, [shown])
   return (
-    <div className="notices" role="status" aria-live="polite">
+    <div className="notices" popover="manual" role="status" aria-live="polite">
       {shown.map(({ id, text, isBad }) => (
         <p key={id} className={isBad ? 'bad' : ''}>
           {text}

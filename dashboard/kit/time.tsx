@@ -1,16 +1,20 @@
 import { useSyncExternalStore } from 'react'
+import { serverNow } from '../api/clock.ts'
 
 /** One clock for everything on the page that ticks. */
-let now = Date.now()
+let now = serverNow()
 const watchers = new Set<() => void>()
 let timer: ReturnType<typeof setInterval> | undefined
 
 function subscribe(watcher: () => void): () => void {
   watchers.add(watcher)
-  timer ??= setInterval(() => {
-    now = Date.now()
-    for (const watch of watchers) watch()
-  }, 1000)
+  if (timer === undefined) {
+    now = serverNow()
+    timer = setInterval(() => {
+      now = serverNow()
+      for (const watch of watchers) watch()
+    }, 1000)
+  }
   return () => {
     watchers.delete(watcher)
     if (watchers.size > 0) return

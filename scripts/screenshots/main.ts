@@ -113,6 +113,10 @@ async function realRuns(
     const { items } = await api.get(`/pools/${pools.frankfurt.id}/runners`, pageOf(Runner))
     return items.some(({ status }) => status === 'online')
   })
+  await until('one runner has been silent for long enough', async () => {
+    const { items } = await api.get(`/pools/${pools.berlin.id}/runners`, pageOf(Runner))
+    return items.some(({ status }) => status === 'offline')
+  })
   // What was seeded for this pool is there to be seen waiting.
   const sample = await hostSample(ROOT)
   const start = (seconds: number) =>
@@ -163,7 +167,7 @@ async function shoot(origin: string, fleet: Fleet, runs: { live: string; ended: 
       await page.goto(`${origin}${place}`)
       await settle(page)
       if (name === 'run-live') await watch(page)
-      await takeBoth(page, `${name}-${size}`)
+      await takeBoth(page, `${name}-${size}`, name !== 'run-live')
     }
     await takeDialogs(page, `${origin}${places.pool}`, size)
   }
@@ -198,11 +202,12 @@ async function settle(page: Page): Promise<void> {
   await sleep(1_000)
 }
 
-async function takeBoth(page: Page, name: string): Promise<void> {
+/** @param isWhole with what is below the screen's edge */
+async function takeBoth(page: Page, name: string, isWhole = false): Promise<void> {
   for (const colorScheme of SCHEMES) {
     await page.emulateMedia({ colorScheme })
     await sleep(300)
-    await page.screenshot({ path: path.join(OUT, `${name}-${colorScheme}.png`) })
+    await page.screenshot({ path: path.join(OUT, `${name}-${colorScheme}.png`), fullPage: isWhole })
   }
 }
 

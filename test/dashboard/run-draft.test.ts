@@ -14,6 +14,8 @@ describe('the form that starts a run', () => {
     ['a last newline', 'node\n', ['node']],
     ['spaces inside an argument', 'node\n-e\nconsole.log( 1 )', ['node', '-e', 'console.log( 1 )']],
     ['an empty argument in between', 'run\n\nlast', ['run', '', 'last']],
+    ['an argument of two lines', 'node\n-e\n"a\\nb"', ['node', '-e', 'a\nb']],
+    ['what only looks like a string', '"a\n"b" c', ['"a', '"b" c']],
     ['nothing', '', undefined],
   ])('reads a command with %s', (_name, command, read) => {
     expect((bodyOf({ ...EMPTY, command }) as { command?: string[] }).command).toEqual(read)
@@ -37,6 +39,12 @@ describe('the form that starts a run', () => {
       resources: { memory_mb: 512, cpus: 0.5 },
     })
     expect(bodyOf({ ...EMPTY, cpus: 'many' })).toMatchObject({ resources: { cpus: Number.NaN } })
+  })
+
+  test('holds every argument of a command as it was', () => {
+    const command = ['', '-e', 'a\nb', '"quoted"', '"', ' spaces ', '{"json": 1}', '\\n', '\r\n', '']
+    const draft = draftOf({ command, labels: {}, resources: {} } as Partial<Run> as Run)
+    expect(bodyOf(draft)).toMatchObject({ command })
   })
 
   test('holds what a run was started with, but for the variables, which nobody is told again', () => {

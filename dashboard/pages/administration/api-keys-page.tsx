@@ -134,7 +134,7 @@ function CreateKeyDialog({ onClose }: { readonly onClose: () => void }) {
           <p>
             <strong>This is the only time the key is shown.</strong>
           </p>
-          <pre>{create.data.secret}</pre>
+          <pre className="secret">{create.data.secret}</pre>
           <footer className="actions">
             <CopyButton text={create.data.secret} what="the key" />
             <Button look="primary" onClick={onClose}>

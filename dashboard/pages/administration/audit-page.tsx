@@ -1,5 +1,9 @@
 import { useInfiniteQuery } from '@tanstack/react-query'
-import { auditQuery } from '../../api/administration.ts'
+import type { ReactNode } from 'react'
+import { Link } from 'wouter'
+import { PoolId, RunId } from '../../../protocol/ids.ts'
+import { apiKeysQuery, auditQuery } from '../../api/administration.ts'
+import { shortId } from '../../kit/ids.ts'
 import { List } from '../../kit/list.tsx'
 import { Page } from '../../kit/page.tsx'
 import { Table } from '../../kit/table.tsx'
@@ -8,6 +12,9 @@ import { Ago } from '../../kit/time.tsx'
 /** Who did what to what, when and from where. */
 export default function AuditPage() {
   const events = useInfiniteQuery(auditQuery)
+  const keys = useInfiniteQuery(apiKeysQuery).data?.pages.flatMap(({ items }) => items) ?? []
+  const nameOf = (id: string) =>
+    keys.find(key => key.id === id)?.name ?? <code title={id}>{shortId(id)}</code>
   return (
     <Page title="Audit">
       <List query={events} empty={<p>Nothing has been changed or refused yet.</p>}>
@@ -18,12 +25,10 @@ export default function AuditPage() {
                 <td>
                   <Ago at={at} />
                 </td>
+                <td>{nameOf(actor)}</td>
+                <td title={action}>{action.replaceAll(/[._]/g, ' ')}</td>
                 <td>
-                  <code>{actor}</code>
-                </td>
-                <td>{action}</td>
-                <td>
-                  <code>{target}</code>
+                  <Target id={target} name={nameOf(target)} />
                 </td>
                 <td className="whole">{address}</td>
                 <td>{detail}</td>
@@ -34,4 +39,11 @@ export default function AuditPage() {
       </List>
     </Page>
   )
+}
+
+/** What has a page leads there. */
+function Target({ id, name }: { readonly id: string; readonly name: ReactNode }) {
+  if (RunId.safeParse(id).success) return <Link href={`/runs/${id}`}>{shortId(id)}</Link>
+  if (PoolId.safeParse(id).success) return <Link href={`/environments/runners/${id}`}>{shortId(id)}</Link>
+  return name
 }

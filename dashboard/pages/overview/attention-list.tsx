@@ -1,27 +1,27 @@
 import type { ReactNode } from 'react'
 import { Link } from 'wouter'
-import type { Attention } from '../../../protocol/overview.ts'
+import type { Attention, Overview } from '../../../protocol/overview.ts'
 import { Badge, type Tone } from '../../kit/badge.tsx'
+import { count } from '../../kit/count.ts'
+import { shortId } from '../../kit/ids.ts'
 import { Ago } from '../../kit/time.tsx'
 
 /** What somebody should look at, each line leading to the place. */
-export function AttentionList({ items }: { readonly items: readonly Attention[] }) {
+export function AttentionList({ attention, unavailable }: Pick<Overview, 'attention' | 'unavailable'>) {
+  const lines = [...unavailable.map(unavailableLine), ...attention.map(lineOf)]
   return (
     <section className="stack" aria-labelledby="attention">
       <h2 id="attention">Needs attention</h2>
-      {items.length === 0 ? (
+      {lines.length === 0 ? (
         <p className="empty">Nothing: every pool with queued runs has a runner online.</p>
       ) : (
         <ul className="attention">
-          {items.map(item => {
-            const { word, tone, href, text } = lineOf(item)
-            return (
-              <li key={JSON.stringify(item)}>
-                <Badge tone={tone}>{word}</Badge>
-                <Link href={href}>{text}</Link>
-              </li>
-            )
-          })}
+          {lines.map(({ key, word, tone, href, text }) => (
+            <li key={key}>
+              <Badge tone={tone}>{word}</Badge>
+              <Link href={href}>{text}</Link>
+            </li>
+          ))}
         </ul>
       )}
     </section>
@@ -29,13 +29,29 @@ export function AttentionList({ items }: { readonly items: readonly Attention[] 
 }
 
 interface Line {
+  readonly key: string
   readonly word: string
   readonly tone: Tone
   readonly href: string
   readonly text: ReactNode
 }
 
+/** Of such a pool there is only its id: what its object does not say is in none of the numbers either. */
+function unavailableLine(poolId: string): Line {
+  return {
+    key: `unavailable ${poolId}`,
+    word: 'no answer',
+    tone: 'bad',
+    href: `/environments/runners/${poolId}`,
+    text: `The pool ${shortId(poolId)} does not answer at the moment and is not counted here`,
+  }
+}
+
 function lineOf(item: Attention): Line {
+  return { key: JSON.stringify(item), ...wordsOf(item) }
+}
+
+function wordsOf(item: Attention): Omit<Line, 'key'> {
   switch (item.kind) {
     case 'no_runner_online':
       return {
@@ -49,7 +65,7 @@ function lineOf(item: Attention): Line {
         word: 'runs lost',
         tone: 'bad',
         href: '/runs?status=lost',
-        text: `${item.count} run(s) were lost with their runner`,
+        text: `${count(item.count, 'run')} lost with a runner`,
       }
     case 'runner_offline':
       return {

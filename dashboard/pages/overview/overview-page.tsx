@@ -26,7 +26,7 @@ export default function OverviewPage() {
       {data !== undefined && (
         <>
           <Tiles overview={data} />
-          <AttentionList items={data.attention} />
+          <AttentionList attention={data.attention} unavailable={data.unavailable} />
           <section className="stack" aria-labelledby="history">
             <h2 id="history">Queue and busy slots, the last {HOURS} hours</h2>
             {data.samples.length < 2 ? (

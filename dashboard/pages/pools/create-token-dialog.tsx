@@ -107,7 +107,7 @@ function TokenShown({ token, onClose }: { readonly token: Created; readonly onCl
             <strong>Registration token</strong>
             <CopyButton text={token.secret} what="the token" />
           </div>
-          <pre>{token.secret}</pre>
+          <pre className="secret">{token.secret}</pre>
         </div>
         <div className="stack">
           <div className="actions">
@@ -143,7 +143,7 @@ function FirstHeartbeat({ poolId }: { readonly poolId: string }) {
     <p role="status">
       {joined === undefined ? (
         <>
-          <Badge tone="busy">waiting</Badge> Waiting for the first heartbeat …
+          <Badge tone="busy">waiting</Badge> Waiting for the first heartbeat&nbsp;…
         </>
       ) : (
         <>

@@ -7,6 +7,7 @@ import { useMay } from '../../app/session-gate.tsx'
 import { Badge } from '../../kit/badge.tsx'
 import { Button } from '../../kit/button.tsx'
 import { Confirm } from '../../kit/confirm.tsx'
+import { count } from '../../kit/count.ts'
 import { shortId } from '../../kit/ids.ts'
 import { Labels } from '../../kit/labels.tsx'
 import { List } from '../../kit/list.tsx'
@@ -133,7 +134,8 @@ function RunnerActions({ runner }: { readonly runner: Runner }) {
           onClose={close}
         >
           Its credential stops working at once.
-          {slots.busy > 0 && ` Its ${slots.busy} running session(s) end, and their runs are queued again.`}
+          {slots.busy > 0 &&
+            ` ${count(slots.busy, 'session')} of it will end, and the runs are queued again.`}
         </Confirm>
       )}
     </div>

@@ -68,8 +68,12 @@ function TokenRow({ poolId, token }: { readonly poolId: string; readonly token: 
   return (
     <tr>
       <th scope="row">
-        {name}
-        <br />
+        {token.name !== '' && (
+          <>
+            {token.name}
+            <br />
+          </>
+        )}
         <code>{token.hint}</code>
       </th>
       <td>

@@ -1,4 +1,4 @@
-import { useEffect, useRef, useState } from 'react'
+import { type RefObject, useEffect, useRef, useState } from 'react'
 import type { WatchMode } from '../../../protocol/stream.ts'
 import { useMay } from '../../app/session-gate.tsx'
 import { Badge, type Tone } from '../../kit/badge.tsx'
@@ -41,7 +41,7 @@ export default function LiveView({ runId }: { readonly runId: string }) {
         )}
         {mayControl && <Button onClick={() => setSharing(true)}>Share a live link</Button>}
       </div>
-      {mode !== null && <Picture key={mode} runId={runId} mode={mode} />}
+      {mode !== null && <Picture runId={runId} mode={mode} />}
       {isSharing && <ShareDialog runId={runId} onClose={() => setSharing(false)} />}
     </>
   )
@@ -49,23 +49,51 @@ export default function LiveView({ runId }: { readonly runId: string }) {
 
 function Picture({ runId, mode }: { readonly runId: string; readonly mode: WatchMode }) {
   const canvas = useRef<HTMLCanvasElement>(null)
-  const [phase, setPhase] = useState<Phase>({ phase: 'connecting', reason: '' })
-  useEffect(() => {
-    const element = canvas.current
-    return element === null ? undefined : watch(element, runId, mode, setPhase)
-  }, [runId, mode])
-  const { word, tone } = PHASES[phase.phase]
+  const { mode: held, phase, reason } = useWatching(canvas, runId, mode)
+  const { word, tone } = PHASES[phase]
   return (
     <figure className="live">
       <figcaption role="status">
-        <Badge tone={tone}>{word}</Badge> {phase.reason}{' '}
-        {mode === 'control' && phase.phase === 'live' && (
+        <Badge tone={tone}>{word}</Badge> {reason}{' '}
+        {held === 'control' && phase === 'live' && (
           <strong>You control this browser; Shift+Esc gives the keyboard back.</strong>
         )}
       </figcaption>
       <canvas ref={canvas} width={1280} height={720} role="img" aria-label="The browser of the run" />
     </figure>
   )
+}
+
+interface Watched extends Phase {
+  readonly mode: WatchMode
+}
+
+/**
+ * The line in another mode is there before the one before it goes: the picture stays, and the runner is not told to
+ * end a stream that it would have to begin again at once.
+ */
+function useWatching(canvas: RefObject<HTMLCanvasElement | null>, runId: string, mode: WatchMode): Watched {
+  const [shown, setShown] = useState<Watched>({ mode, phase: 'connecting', reason: '' })
+  const stop = useRef<(() => void) | null>(null)
+  useEffect(() => {
+    if (canvas.current === null) return
+    let before = stop.current
+    const leave = () => {
+      before?.()
+      before = null
+    }
+    const end = watch(canvas.current, runId, mode, phase => {
+      if (before !== null && phase.phase === 'connecting') return
+      leave()
+      setShown({ ...phase, mode })
+    })
+    stop.current = () => {
+      leave()
+      end()
+    }
+  }, [canvas, runId, mode])
+  useEffect(() => () => stop.current?.(), [])
+  return shown
 }
 
 /** @returns a function that ends it */
@@ -76,28 +104,29 @@ function watch(
   onPhase: (phase: Phase) => void,
 ): () => void {
   let page = { width: canvas.width, height: canvas.height }
+  let release: (() => void) | null = null
   const screen = new Screen(canvas, seq => connection.send({ type: 'ack', seq }))
   const connection = new Connection({
     runId,
     leave: { kind: 'session', mode },
-    onPhase,
+    onPhase: phase => {
+      onPhase(phase)
+      if (mode === 'control' && phase.phase === 'live')
+        release ??= takeControl(
+          canvas,
+          () => page,
+          event => connection.send({ type: 'input', event }),
+        )
+    },
     onMessage: message => {
       if (message.type !== 'hello' || message.width === null || message.height === null) return
       page = { width: message.width, height: message.height }
     },
     onFrame: frame => screen.show(frame),
   })
-  const release =
-    mode === 'control'
-      ? takeControl(
-          canvas,
-          () => page,
-          event => connection.send({ type: 'input', event }),
-        )
-      : () => undefined
   connection.start()
   return () => {
-    release()
+    release?.()
     connection.stop()
   }
 }

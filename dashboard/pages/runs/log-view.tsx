@@ -2,6 +2,7 @@ import { queryOptions, useQuery } from '@tanstack/react-query'
 import { useEffect, useRef, useState } from 'react'
 import { messageOf } from '../../api/client.ts'
 import { logUrl } from '../../api/runs.ts'
+import { count } from '../../kit/count.ts'
 import { TextField } from '../../kit/field.tsx'
 import { Loading } from '../../kit/list.tsx'
 import { Trouble } from '../../kit/trouble.tsx'
@@ -60,7 +61,7 @@ function Log({ log, empty, isFollowing }: LogProps) {
             ? log.isCut
               ? `The last ${LINES_KEPT} lines at most.`
               : undefined
-            : `${shown.length} lines`
+            : count(shown.length, 'line')
         }
       />
       <Lines lines={shown} isFollowing={isFollowing && wanted === ''} />

@@ -1,10 +1,11 @@
+import { parseJson } from '../../../protocol/json.ts'
 import type { Run } from '../../../protocol/run.ts'
 
 /** What is typed into the form that starts a run, and the API's body it becomes. */
 export interface RunDraft {
   readonly environmentId: string
   readonly image: string
-  /** One argument a line. */
+  /** One argument a line, as a JSON string where it has several lines itself. */
   readonly command: string
   /** `NAME=value`, one a line. */
   readonly env: string
@@ -21,7 +22,7 @@ export function draftOf(run: Run | null): RunDraft {
   return {
     environmentId: run?.environment_id ?? '',
     image: run?.image ?? '',
-    command: (run?.command ?? []).join('\n'),
+    command: (run?.command ?? []).map(lineOf).join('\n'),
     env: '',
     labels: Object.entries(run?.labels ?? {})
       .map(([name, value]) => `${name}=${value}`)
@@ -35,7 +36,8 @@ export function draftOf(run: Run | null): RunDraft {
 
 /** What is wrong with it is the API's to say; this only reads it. */
 export function bodyOf(draft: RunDraft): object {
-  const command = draft.command.split('\n').filter((line, i, lines) => line !== '' || i < lines.length - 1)
+  const lines = draft.command.split('\n').filter((line, i, all) => line !== '' || i < all.length - 1)
+  const command = lines.map(argumentOf)
   const resources = {
     ...(draft.memoryMb !== '' && { memory_mb: Number(draft.memoryMb) }),
     ...(draft.cpus !== '' && { cpus: Number(draft.cpus) }),
@@ -49,6 +51,17 @@ export function bodyOf(draft: RunDraft): object {
     timeout_seconds: Number(draft.timeoutSeconds),
     resources,
   }
+}
+
+function lineOf(argument: string): string {
+  return argument === '' || argument.startsWith('"') || argument.includes('\n')
+    ? JSON.stringify(argument)
+    : argument
+}
+
+function argumentOf(line: string): string {
+  const json = line.startsWith('"') ? parseJson(line) : null
+  return json?.ok === true && typeof json.value === 'string' ? json.value : line
 }
 
 /** A line without `=` is a name without a value. */

@@ -3,9 +3,12 @@ import { lazy, Suspense, useState } from 'react'
 import { Link } from 'wouter'
 import { isTerminal, type Run } from '../../../protocol/run.ts'
 import { messageOf } from '../../api/client.ts'
+import { environmentQuery } from '../../api/environments.ts'
+import { poolQuery, runnerQuery } from '../../api/pools.ts'
 import { cancelRun, runQuery } from '../../api/runs.ts'
 import { useMay } from '../../app/session-gate.tsx'
 import { Button } from '../../kit/button.tsx'
+import { Confirm } from '../../kit/confirm.tsx'
 import { shortId } from '../../kit/ids.ts'
 import { Labels } from '../../kit/labels.tsx'
 import { Loading } from '../../kit/list.tsx'
@@ -84,12 +87,7 @@ function RunFacts({ run }: { readonly run: Run }) {
           <dt>Priority</dt>
           <dd>{run.priority}</dd>
         </div>
-        <div>
-          <dt>Pool</dt>
-          <dd>
-            <Link href={`/environments/runners/${run.pool_id}`}>{shortId(run.pool_id)}</Link>
-          </dd>
-        </div>
+        <RunPlaces run={run} />
         <div>
           <dt>Labels</dt>
           <dd>
@@ -121,27 +119,73 @@ function RunFacts({ run }: { readonly run: Run }) {
   )
 }
 
+/** By name, as far as they are still there. */
+function RunPlaces({ run: { environment_id, pool_id, runner_id } }: { readonly run: Run }) {
+  const environment = useQuery(environmentQuery(environment_id)).data
+  const pool = useQuery(poolQuery(pool_id)).data
+  const runner = useQuery({ ...runnerQuery(pool_id, runner_id ?? ''), enabled: runner_id !== null }).data
+  const poolPage = `/environments/runners/${pool_id}`
+  return (
+    <>
+      <div>
+        <dt>Environment</dt>
+        <dd>
+          <Link href={`/runs?environment_id=${environment_id}`}>
+            {environment?.name ?? shortId(environment_id)}
+          </Link>
+        </dd>
+      </div>
+      <div>
+        <dt>Pool</dt>
+        <dd>
+          <Link href={poolPage}>{pool?.name ?? shortId(pool_id)}</Link>
+        </dd>
+      </div>
+      {runner_id !== null && (
+        <div>
+          <dt>Runner</dt>
+          <dd>{runner?.name ?? shortId(runner_id)}</dd>
+        </div>
+      )}
+    </>
+  )
+}
+
 function RunActions({ run }: { readonly run: Run }) {
   const mayRun = useMay('member')
-  const [isAgain, setAgain] = useState(false)
+  const [open, setOpen] = useState<'again' | 'cancel' | null>(null)
+  const close = () => setOpen(null)
   const cancel = useAction(
     cancelRun,
     ({ status }) => (status === 'cancelled' ? 'Cancelled' : 'The run is being stopped'),
     [['runs']],
+    'form',
   )
   if (!mayRun) return null
   return (
     <>
       {isTerminal(run.status) ? (
-        <Button look="primary" onClick={() => setAgain(true)}>
+        <Button look="primary" onClick={() => setOpen('again')}>
           Run again
         </Button>
       ) : (
-        <Button look="danger" busy={cancel.isPending} onClick={() => cancel.mutate(run.id)}>
+        <Button look="danger" onClick={() => setOpen('cancel')}>
           Cancel run
         </Button>
       )}
-      {isAgain && <StartRunDialog from={run} onClose={() => setAgain(false)} />}
+      {open === 'again' && <StartRunDialog from={run} onClose={close} />}
+      {open === 'cancel' && (
+        <Confirm
+          title={`Cancel ${shortId(run.id)}`}
+          name={null}
+          action="Cancel it"
+          keep="Let it go on"
+          onConfirm={() => cancel.mutateAsync(run.id)}
+          onClose={close}
+        >
+          {run.session_id === null ? 'It will not be started.' : 'Its session is stopped on the runner.'}
+        </Confirm>
+      )}
     </>
   )
 }

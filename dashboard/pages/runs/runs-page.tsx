@@ -21,7 +21,8 @@ import { StartRunDialog } from './start-run-dialog.tsx'
 export default function RunsPage() {
   const [filter, setFilter] = useFilter()
   const runs = useInfiniteQuery(runsQuery(filter))
-  const environments = useInfiniteQuery(environmentsQuery).data?.pages.flatMap(({ items }) => items) ?? []
+  const known = useInfiniteQuery(environmentsQuery)
+  const environments = known.data?.pages.flatMap(({ items }) => items) ?? []
   const mayStart = useMay('member')
   const [isStarting, setStarting] = useState(false)
   const start = (
@@ -32,14 +33,15 @@ export default function RunsPage() {
   return (
     <Page title="Runs" actions={mayStart && start}>
       <Filters filter={filter} onChange={setFilter} environments={environments} />
-      <List query={runs} empty={<p>No run is like that. Start one, or create it through the API.</p>}>
+      <List query={runs} empty={<NoRuns filter={filter} onClear={() => setFilter(NO_FILTER)} />}>
         {items => (
           <Table label="Runs" head={['Run', 'Status', 'Environment', 'Image', 'Queued', 'Took']}>
             {items.map(run => (
               <RunRow
                 key={run.id}
                 run={run}
-                environment={environments.find(one => one.id === run.environment_id)}
+                environment={environments.find(one => one.id === run.environment_id)?.name}
+                isKnown={known.isSuccess && !known.hasNextPage}
               />
             ))}
           </Table>
@@ -47,6 +49,20 @@ export default function RunsPage() {
       </List>
       {isStarting && <StartRunDialog from={null} onClose={() => setStarting(false)} />}
     </Page>
+  )
+}
+
+const NO_FILTER: RunFilter = { environment_id: '', pool_id: '', status: '' }
+
+function NoRuns({ filter, onClear }: { readonly filter: RunFilter; readonly onClear: () => void }) {
+  if (Object.values(filter).every(value => value === '')) {
+    return <p>There is no run yet. Start one here, or create it through the API from your CI.</p>
+  }
+  return (
+    <>
+      <p>No run is like that.</p>
+      <Button onClick={onClear}>Show all runs</Button>
+    </>
   )
 }
 
@@ -80,16 +96,13 @@ function Filters({ filter, onChange, environments }: FiltersProps) {
         label="Environment"
         value={filter.environment_id}
         onChange={environment_id => onChange({ environment_id })}
-        options={[
-          { value: '', label: 'All' },
-          ...environments.map(({ id, name }) => ({ value: id, label: name })),
-        ]}
+        options={choices(environments, filter.environment_id)}
       />
       <SelectField
         label="Pool"
         value={filter.pool_id}
         onChange={pool_id => onChange({ pool_id })}
-        options={[{ value: '', label: 'All' }, ...pools.map(({ id, name }) => ({ value: id, label: name }))]}
+        options={choices(pools, filter.pool_id)}
       />
       <SelectField
         label="Status"
@@ -104,12 +117,24 @@ function Filters({ filter, onChange, environments }: FiltersProps) {
   )
 }
 
-interface RunRowProps {
-  readonly run: Run
-  readonly environment: Environment | undefined
+/** What is filtered by is among them, also when its name has not been read. */
+function choices(named: readonly { readonly id: string; readonly name: string }[], chosen: string) {
+  const isNamed = chosen === '' || named.some(({ id }) => id === chosen)
+  return [
+    { value: '', label: 'All' },
+    ...named.map(({ id, name }) => ({ value: id, label: name })),
+    ...(isNamed ? [] : [{ value: chosen, label: shortId(chosen) }]),
+  ]
 }
 
-function RunRow({ run, environment }: RunRowProps) {
+interface RunRowProps {
+  readonly run: Run
+  readonly environment: string | undefined
+  /** Whether every environment is known: one that is not there was deleted. */
+  readonly isKnown: boolean
+}
+
+function RunRow({ run, environment, isKnown }: RunRowProps) {
   return (
     <tr>
       <th scope="row">
@@ -119,7 +144,9 @@ function RunRow({ run, environment }: RunRowProps) {
         <RunBadge status={run.status} />
         {run.failure !== null && <p className="soft">{run.failure.code}</p>}
       </td>
-      <td>{environment?.name ?? <span className="soft">deleted</span>}</td>
+      <td>
+        {environment ?? <span className="soft">{isKnown ? 'deleted' : shortId(run.environment_id)}</span>}
+      </td>
       <td>
         <code>{run.image}</code>
       </td>

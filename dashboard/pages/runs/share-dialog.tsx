@@ -69,7 +69,7 @@ export function ShareDialog({ runId, onClose }: ShareDialogProps) {
           <p>
             <strong>This is the only time the link is shown.</strong>
           </p>
-          <pre>{create.data.url}</pre>
+          <pre className="secret">{create.data.url}</pre>
           <footer className="actions">
             <CopyButton text={create.data.url} what="the link" />
             <Button look="primary" onClick={onClose}>

@@ -73,7 +73,7 @@ export function StartRunDialog({ from, onClose }: StartRunDialogProps) {
               value={draft.command}
               onChange={command => set({ command })}
               placeholder={'npx\nplaywright\ntest'}
-              hint="One argument a line; empty for the image’s own."
+              hint="One argument a line, one with line breaks as a JSON string; empty for the image’s own."
               error={firstBelow(errors, 'command')}
             />
             <TextField

@@ -15,8 +15,9 @@ export function Timeline({ runId }: { readonly runId: string }) {
               // biome-ignore lint/suspicious/noArrayIndexKey: events have no id and never change their place
               <li key={i}>
                 <time dateTime={at}>{new Date(at).toLocaleTimeString()}</time>
-                <strong>{type.replaceAll('_', ' ')}</strong>
-                <span>{detail}</span>
+                <span>
+                  <strong>{type.replaceAll('_', ' ')}</strong> {detail}
+                </span>
               </li>
             ))}
           </ol>

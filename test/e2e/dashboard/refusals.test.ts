@@ -56,7 +56,7 @@ describe.skipIf(CHROMIUM === undefined)('the dashboard', () => {
       expect(await visitor.page.getByRole('main').getByRole('button').count()).toBe(0)
       expect(await visitor.page.getByText('Registration tokens').count()).toBe(0)
       await visitor.go('/runs')
-      await visitor.reads('No run is like that.')
+      await visitor.reads('There is no run yet.')
       expect(await visitor.page.getByRole('button', { name: 'Start a run' }).count()).toBe(mayStart[role])
       // With the cookie of the page, as if a button had been there after all.
       const status = await visitor.page.evaluate(
