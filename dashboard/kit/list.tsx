@@ -10,14 +10,16 @@ interface Pages<Item> {
 
 interface ListProps<Item> {
   readonly query: UseInfiniteQueryResult<Pages<Item>>
+  /** Names that its rows show are not there yet: rows that change when they come would jump. */
+  readonly awaitsNames?: boolean
   /** What to do when there is nothing yet. */
   readonly empty: ReactNode
   readonly children: (items: readonly Item[]) => ReactNode
 }
 
 /** A list that is read page by page. What is on screen stays there while it is asked for again. */
-export function List<Item>({ query, empty, children }: ListProps<Item>) {
-  if (query.data === undefined) {
+export function List<Item>({ query, awaitsNames = false, empty, children }: ListProps<Item>) {
+  if (query.data === undefined || awaitsNames) {
     return query.isError ? <Trouble>{messageOf(query.error)}</Trouble> : <Loading />
   }
   const items = query.data.pages.flatMap(page => page.items)

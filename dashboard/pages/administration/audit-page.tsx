@@ -12,12 +12,13 @@ import { Ago } from '../../kit/time.tsx'
 /** Who did what to what, when and from where. */
 export default function AuditPage() {
   const events = useInfiniteQuery(auditQuery)
-  const keys = useInfiniteQuery(apiKeysQuery).data?.pages.flatMap(({ items }) => items) ?? []
+  const { data: named, isPending } = useInfiniteQuery(apiKeysQuery)
+  const keys = named?.pages.flatMap(({ items }) => items) ?? []
   const nameOf = (id: string) =>
     keys.find(key => key.id === id)?.name ?? <code title={id}>{shortId(id)}</code>
   return (
     <Page title="Audit">
-      <List query={events} empty={<p>Nothing has been changed or refused yet.</p>}>
+      <List query={events} awaitsNames={isPending} empty={<p>Nothing has been changed or refused yet.</p>}>
         {items => (
           <Table label="Audit events" head={['When', 'Who', 'Did what', 'To what', 'From', 'Detail']}>
             {items.map(({ id, at, actor, action, target, address, detail }) => (

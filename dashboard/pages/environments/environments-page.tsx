@@ -16,6 +16,7 @@ import { EnvironmentDialog } from './environment-dialog.tsx'
 /** Where runs go. */
 export default function EnvironmentsPage() {
   const environments = useInfiniteQuery(environmentsQuery)
+  const { isPending: arePoolsAwaited } = useInfiniteQuery(poolsQuery)
   const pools = usePools()
   const isAdmin = useMay('admin')
   const [isCreating, setCreating] = useState(false)
@@ -33,6 +34,7 @@ export default function EnvironmentsPage() {
       </p>
       <List
         query={environments}
+        awaitsNames={arePoolsAwaited}
         empty={
           <>
             <p>

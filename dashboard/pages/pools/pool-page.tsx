@@ -1,9 +1,9 @@
-import { useQuery } from '@tanstack/react-query'
+import { useInfiniteQuery, useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 import { useLocation } from 'wouter'
 import type { Pool } from '../../../protocol/admin-api.ts'
 import { messageOf } from '../../api/client.ts'
-import { deletePool, drainPool, poolQuery, resumePool } from '../../api/pools.ts'
+import { deletePool, drainPool, poolQuery, resumePool, runnersQuery } from '../../api/pools.ts'
 import { useMay } from '../../app/session-gate.tsx'
 import { Badge } from '../../kit/badge.tsx'
 import { Button } from '../../kit/button.tsx'
@@ -22,11 +22,13 @@ import { TokensTable } from './tokens-table.tsx'
 /** One pool: its runners, the tokens that let more of them in, and the switch that takes it out of work. */
 export default function PoolPage({ params: { pool_id } }: { readonly params: { readonly pool_id: string } }) {
   const { data: pool, error } = useQuery(poolQuery(pool_id))
+  // Shown together: runners that came later would push the tokens down.
+  const { isPending: areRunnersAwaited } = useInfiniteQuery(runnersQuery(pool_id))
   const trail = [
     { label: 'Environments', href: '/environments' },
     { label: 'Self-hosted runners', href: '/environments/runners' },
   ]
-  if (pool === undefined) {
+  if (pool === undefined || areRunnersAwaited) {
     return (
       <Page title="Pool" trail={trail}>
         {error === null ? <Loading /> : <Trouble>{messageOf(error)}</Trouble>}

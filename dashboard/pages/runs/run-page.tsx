@@ -5,7 +5,7 @@ import { isTerminal, type Run } from '../../../protocol/run.ts'
 import { messageOf } from '../../api/client.ts'
 import { environmentQuery } from '../../api/environments.ts'
 import { poolQuery, runnerQuery } from '../../api/pools.ts'
-import { cancelRun, runQuery } from '../../api/runs.ts'
+import { cancelRun, placementQuery, runQuery } from '../../api/runs.ts'
 import { useMay } from '../../app/session-gate.tsx'
 import { Button } from '../../kit/button.tsx'
 import { Confirm } from '../../kit/confirm.tsx'
@@ -31,7 +31,10 @@ const LiveView = lazy(() => import('./live-view.tsx'))
 export default function RunPage({ params: { run_id } }: { readonly params: { readonly run_id: string } }) {
   const { data: run, error } = useQuery(runQuery(run_id))
   const trail = [{ label: 'Runs', href: '/runs' }]
-  if (run === undefined) {
+  const isQueued = run?.status === 'queued'
+  // Shown together: what came later would push everything below it down.
+  const { isPending: isExplaining } = useQuery({ ...placementQuery(run_id), enabled: isQueued })
+  if (run === undefined || (isQueued && isExplaining)) {
     return (
       <Page title="Run" trail={trail}>
         {error === null ? <Loading /> : <Trouble>{messageOf(error)}</Trouble>}
@@ -43,7 +46,7 @@ export default function RunPage({ params: { run_id } }: { readonly params: { rea
     <Page title={`Run ${shortId(run.id)}`} trail={trail} actions={<RunActions run={run} />}>
       <RunFacts run={run} />
       {run.failure !== null && <FailureNote failure={run.failure} />}
-      {run.status === 'queued' && <WhyWaiting runId={run.id} />}
+      {isQueued && <WhyWaiting runId={run.id} />}
       {!isOver && run.session_id !== null && (
         <section className="stack" aria-labelledby="live">
           <h2 id="live">Live view</h2>

@@ -33,7 +33,11 @@ export default function RunsPage() {
   return (
     <Page title="Runs" actions={mayStart && start}>
       <Filters filter={filter} onChange={setFilter} environments={environments} />
-      <List query={runs} empty={<NoRuns filter={filter} onClear={() => setFilter(NO_FILTER)} />}>
+      <List
+        query={runs}
+        awaitsNames={known.isPending}
+        empty={<NoRuns filter={filter} onClear={() => setFilter(NO_FILTER)} />}
+      >
         {items => (
           <Table label="Runs" head={['Run', 'Status', 'Environment', 'Image', 'Queued', 'Took']}>
             {items.map(run => (

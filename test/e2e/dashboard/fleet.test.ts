@@ -157,6 +157,9 @@ describe.skipIf(!HAS_ENGINE || CHROMIUM === undefined)('an admin', () => {
     await admin.page.keyboard.press('Shift+Escape')
     letEnd(daemon?.stateDir ?? '', (await tenant.get(run.id)).session_id ?? '')
     await showsStatus('succeeded')
+    // Who takes control does not make the runner begin again.
+    const events = await tenant.eventsToEnd(run.id)
+    expect(events.filter(({ type }) => type === 'stream_opened')).toHaveLength(1)
   })
 
   test('drains the pool, sees why a run waits meanwhile, and resumes it', async () => {

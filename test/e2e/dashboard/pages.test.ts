@@ -18,6 +18,16 @@ import { Visitor } from '../../support/visitor.ts'
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
 const FIND_VIOLATIONS = `axe.run(document, { resultTypes: ['violations'] }).then(({ violations }) =>
   violations.flatMap(({ id, nodes }) => nodes.map(({ target, failureSummary }) => [id, ...target, failureSummary].join(' '))))`
+/** How far things have moved that nobody had touched, in the browser's own measure; 0.1 is felt. */
+const WATCH_JUMPS = `globalThis.jumps = 0; new PerformanceObserver(list => {
+  for (const { value, hadRecentInput } of list.getEntries()) if (!hadRecentInput) jumps += value
+}).observe({ type: 'layout-shift', buffered: true })`
+const JUMPS_FELT = 0.1
+/** A refresh of what is shown, and a bit. */
+const REFRESHED_MS = 6_000
+const HOUR_MS = 3_600_000
+const LARGEST_ANSWER_BYTES = 256 * 1024
+const REACHABLE = 'a[href], button:not(:disabled), select, input, textarea, [tabindex="0"]'
 /** What a payload would have made if it had been taken for more than text. */
 const MADE = `[globalThis.ran ?? null, document.querySelectorAll('#root script, #root style, img[src="x"], svg[onload]').length]`
 const PHONE = { width: 390, height: 844 }
@@ -91,14 +101,60 @@ describe.skipIf(CHROMIUM === undefined)('every page', () => {
     return run.id
   }
 
+  async function visitorOf(name: string): Promise<Visitor> {
+    const { secret } = await tenant.api.post('/api-keys', { name, role: 'admin' }, CreatedApiKey)
+    return await Visitor.signedIn(browser, controlPlane.url, secret)
+  }
+
   async function open(page: string, size = DESKTOP): Promise<void> {
     await admin.page.setViewportSize(size)
     await admin.go(pages[page] ?? page)
     await admin.settles()
   }
 
+  /** Of every kind there is, with odd names; the real answer has what happens to be so. */
+  async function needAttention(): Promise<void> {
+    const { poolId: pool_id } = tenant
+    const [runner_id, at] = [(await tenant.runners())[0]?.id, new Date().toISOString()]
+    const [token_id, latest_run_id] = ['tok_01jd0000000000000000000000', 'run_01jd0000000000000000000000']
+    const attention = PAYLOADS.flatMap(text => [
+      { kind: 'no_runner_online', pool_id, pool_name: text, queued: 2 },
+      { kind: 'runner_offline', pool_id, pool_name: text, runner_id, runner_name: text, since: at },
+      { kind: 'version_behind', pool_id, pool_name: text, runner_id, runner_name: text, version: text },
+      { kind: 'token_expiring', pool_id, pool_name: text, token_id, token_name: text, expires_at: at },
+    ])
+    const lost = { kind: 'runs_lost', count: 1, latest_run_id }
+    await admin.page.route('**/overview?*', async route => {
+      const json = { ...(await (await route.fetch()).json()), attention: [lost, ...attention] }
+      await route.fulfill({ json: { ...json, unavailable: [pool_id] } })
+    })
+  }
+
+  test('tells what needs attention, whatever it is called, and leads there', async () => {
+    await needAttention()
+    await open('overview')
+    const lines = admin.page.getByRole('region', { name: 'Needs attention' }).getByRole('listitem')
+    await lines.first().waitFor()
+    expect(await lines.count()).toBe(2 + 4 * PAYLOADS.length)
+    const told = await lines.evaluateAll(items =>
+      items.map(item => [item.textContent, item.querySelector('a')?.getAttribute('href')]),
+    )
+    const pool = `/environments/runners/${tenant.poolId}`
+    expect(told[0]).toEqual([expect.stringMatching(/^no answer.*does not answer at the moment/), pool])
+    expect(told[1]).toEqual(['runs lost1 run lost with a runner', '/runs?status=lost'])
+    for (const [at, text] of PAYLOADS.entries()) {
+      const [stuck, offline, behind, expiring] = told.slice(2 + 4 * at)
+      expect(stuck).toEqual([`no runner online${text}: 2 queued and nobody to take them`, pool])
+      expect(offline?.[0]).toContain(`${text} in ${text}, last heard of`)
+      expect(behind).toEqual([`version behind${text} in ${text} runs ${text}`, pool])
+      expect(expiring?.[0]).toContain(`${text} of ${text}`)
+    }
+    expect(await admin.page.evaluate(MADE)).toEqual([null, 0])
+    await admin.page.unroute('**/overview?*')
+    expect(admin.complaints).toEqual([])
+  })
+
   test.each<[string, (text: string) => string]>([
-    ['overview', () => 'Needs attention'],
     ['environments', text => text],
     ['pools', text => text],
     ['pool', text => `${asLabel(text)}=${asLabel(text)}`],
@@ -178,6 +234,75 @@ describe.skipIf(CHROMIUM === undefined)('every page', () => {
     await nobody.page.evaluate(AXE)
     expect(await nobody.page.evaluate(FIND_VIOLATIONS)).toEqual([])
     await nobody.close()
+  })
+
+  test('tells time by the control plane’s clock, however wrong that of the browser is', async () => {
+    for (const wrong of [HOUR_MS, -HOUR_MS]) {
+      const visitor = await visitorOf('late')
+      await visitor.page.addInitScript(`{ const now = Date.now; Date.now = () => now() + ${wrong} }`)
+      await visitor.go(pages.pool ?? '')
+      await visitor
+        .row('speaker')
+        .getByText(/^\d+ s ago$/)
+        .waitFor()
+      await visitor.close()
+    }
+  })
+
+  test('does not jump, neither while it comes nor when it is refreshed', async () => {
+    const visitor = await visitorOf('still')
+    await visitor.page.addInitScript(WATCH_JUMPS)
+    const felt: Record<string, number> = {}
+    for (const [name, path] of Object.entries(pages)) {
+      await visitor.go(path)
+      await visitor.settles()
+      if (['pool', 'overview'].includes(name)) await visitor.page.waitForTimeout(REFRESHED_MS)
+      felt[name] = Number(await visitor.page.evaluate('jumps'))
+    }
+    expect(Object.entries(felt).filter(([, jumped]) => jumped >= JUMPS_FELT)).toEqual([])
+    await visitor.close()
+  })
+
+  test('asks for no list without a limit, and is given no large answer', async () => {
+    const visitor = await visitorOf('modest')
+    const asked: string[] = []
+    const sizes: number[] = []
+    visitor.page.on('response', async response => {
+      const url = new URL(response.url())
+      if (!url.pathname.startsWith('/api/v1/') || url.pathname.endsWith('/logs')) return
+      const body = await response.text().catch(() => '')
+      sizes.push(body.length)
+      // How many artifacts a run may leave is limited where they are taken in.
+      const isList = body.startsWith('{"items":') && !url.pathname.endsWith('/artifacts')
+      if (isList) asked.push(`${url.pathname} ${url.searchParams.get('limit')}`)
+    })
+    for (const path of Object.values(pages)) {
+      await visitor.go(path)
+      await visitor.settles()
+    }
+    expect(asked.length).toBeGreaterThan(10)
+    expect(asked.filter(list => !list.endsWith(' 50'))).toEqual([])
+    expect(Math.max(...sizes)).toBeLessThan(LARGEST_ANSWER_BYTES)
+    await visitor.close()
+  })
+
+  test('lets Tab come to everything that can be used, and shows where it is', async () => {
+    for (const page of ['pool', 'runs', 'a run that spoke', 'environments']) {
+      await open(page)
+      const all = await admin.page.evaluate(
+        `[...document.querySelectorAll('${REACHABLE}')].map((one, at) => { one.dataset.at = at; return String(at) })`,
+      )
+      const reached = new Set<unknown>()
+      for (let tab = 0; tab < (all as string[]).length; tab++) {
+        await admin.page.keyboard.press('Tab')
+        const [at, outline] = (await admin.page.evaluate(
+          '[document.activeElement.dataset.at, getComputedStyle(document.activeElement).outlineStyle]',
+        )) as string[]
+        expect(outline, `${page}, ${at}`).not.toBe('none')
+        reached.add(at)
+      }
+      expect([...reached], page).toEqual(all)
+    }
   })
 
   test('can be used with the keyboard alone', async () => {

@@ -16,6 +16,7 @@ describe.skipIf(CHROMIUM === undefined)('the dashboard', () => {
   let browser: Browser
   let tenant: Tenant
   let admin: Visitor
+  let newcomer: Visitor | undefined
 
   beforeAll(async () => {
     browser = await launchBrowser()
@@ -68,6 +69,38 @@ describe.skipIf(CHROMIUM === undefined)('the dashboard', () => {
       await visitor.close()
     }
     expect((await tenant.pool()).state).toBe('active')
+  })
+
+  test.each<[path: string, text: string, action?: string]>([
+    ['/', 'Nothing: every pool with queued runs has a runner online.'],
+    ['/environments', 'There is no environment yet.', 'Create environment'],
+    ['/environments/runners', 'There is no runner pool yet.', 'Create pool'],
+    ['/runs', 'There is no run yet. Start one here', 'Start a run'],
+    ['/runs?status=lost', 'No run is like that.', 'Show all runs'],
+    ['/live-links', 'There is no live link. Make one on the page of a running run'],
+    ['/members', 'Nobody signs in through Cloudflare Access yet', 'Add member'],
+  ])('says what to do where there is nothing yet: %s', async (path, text, action) => {
+    newcomer ??= await Visitor.signedIn(browser, controlPlane.url, await controlPlane.adminKey('New'))
+    await newcomer.go(path)
+    await newcomer.page.locator('.empty').getByText(text).waitFor()
+    if (action === undefined) return
+    await newcomer.page.getByRole('button', { name: action }).first().waitFor()
+  })
+
+  test('shows all runs where none is like that', async () => {
+    await newcomer?.go('/runs?status=lost')
+    await newcomer?.press('Show all runs')
+    await newcomer?.reads('There is no run yet.')
+    expect(newcomer?.page.url()).toBe(`${controlPlane.url}/runs`)
+  })
+
+  test('warns before runs are routed to a pool that nobody serves', async () => {
+    await admin.go('/environments')
+    await admin.press('Create environment')
+    await admin.dialog.getByLabel('Runner pool').selectOption('pool')
+    await admin.reads('No runner of pool is online: runs will wait until one is.')
+    await admin.dialog.getByLabel('Execution target').selectOption('Cloud')
+    await admin.page.getByText('No runner of pool is online').waitFor({ state: 'detached' })
   })
 
   test('shows the words of the API at the field they are about, and keeps what was typed', async () => {
