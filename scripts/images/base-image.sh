@@ -17,6 +17,7 @@ echo "Making $reference with debootstrap; this takes a minute or two." >&2
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 # The mirror this machine's own packages come from, where apt tells.
+# shellcheck disable=SC2016 # apt's own placeholder
 mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 2>/dev/null | grep -m 1 '/debian/$' || true)
 debootstrap --variant=minbase --include=ca-certificates "$suite" "$folder" ${mirror:+"$mirror"} >&2
 rm -rf "$folder"/var/cache/apt/archives/*.deb "$folder"/var/lib/apt/lists/* "$folder"/usr/share/{doc,man,locale}
