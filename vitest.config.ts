@@ -29,6 +29,7 @@ export default defineConfig({
       folder('simulation'),
       folder('protocol'),
       folder('dashboard'),
+      folder('deploy'),
       // GitHub's own checks of workflows are published in a form that Node alone does not load.
       { test: { ...folder('release').test, server: { deps: { inline: [/@actions\//] } } } },
       {
