@@ -5,9 +5,11 @@ import { build, stop } from 'esbuild'
 /** Pages that stand for themselves, so that a viewer with a link loads nothing of the dashboard. */
 const PAGES = ['index.html', 'live/index.html'] as const
 
-/** What the Worker serves as static assets, into dist/dashboard. @returns its folder */
-export async function buildDashboard(root: string): Promise<string> {
-  const folder = path.join(root, 'dist', 'dashboard')
+/** What the Worker serves as static assets. @param folder where it goes @returns the folder */
+export async function buildDashboard(
+  root: string,
+  folder = path.join(root, 'dist', 'dashboard'),
+): Promise<string> {
   // Several processes may build at once; what is served is whole whichever wins.
   const made = `${folder}.${process.pid}`
   await build({
