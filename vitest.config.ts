@@ -44,7 +44,7 @@ export default defineConfig({
       {
         test: {
           name: 'e2e',
-          include: ['test/e2e/**/*.test.ts'],
+          include: ['test/e2e/**/*.test.ts', 'test/skew/**/*.test.ts'],
           environment: 'node',
           // Real processes and containers: these are ceilings, no result depends on them.
           testTimeout: 240_000,

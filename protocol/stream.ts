@@ -1,5 +1,6 @@
 import * as z from 'zod'
 import { SessionId } from './ids.ts'
+import { parseJson } from './json.ts'
 import { FRAME_LIMIT_BYTES } from './limits.ts'
 
 /**
@@ -181,3 +182,27 @@ export type BlankCause = (typeof BLANK_CAUSES)[number]
 const PublisherBlank = z.object({ type: z.literal('blank'), cause: z.enum(BLANK_CAUSES) })
 export const FromPublisher = z.discriminatedUnion('type', [PublisherHello, PublisherBlank])
 export type FromPublisher = z.infer<typeof FromPublisher>
+
+const Typed = z.object({ type: z.string() })
+/** In either direction: what goes the wrong way is broken, not new. */
+const TYPES: readonly string[] = [...FromPublisher.options, ...ToPublisher.options].map(
+  ({ shape }) => shape.type.value,
+)
+
+/**
+ * Control planes, runners and agents are not upgraded in one moment, so a message of a type that only a later release
+ * has is told from one that is broken.
+ *
+ * @returns null for what is not of this protocol
+ */
+export function readMessage<Message>(
+  schema: z.ZodType<Message>,
+  text: string,
+): Message | 'of_a_later_release' | null {
+  const json = parseJson(text)
+  if (!json.ok) return null
+  const parsed = schema.safeParse(json.value)
+  if (parsed.success) return parsed.data
+  const typed = Typed.safeParse(json.value)
+  return typed.success && !TYPES.includes(typed.data.type) ? 'of_a_later_release' : null
+}

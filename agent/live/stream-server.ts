@@ -2,8 +2,7 @@ import { chmodSync, closeSync, constants, lstatSync, openSync, unlinkSync } from
 import { createServer, type Server } from 'node:http'
 import { basename, dirname, join } from 'node:path'
 import { WebSocket, WebSocketServer } from 'ws'
-import { parseJson } from '../../protocol/json.ts'
-import { STREAM_CLOSE, STREAM_TEXT_LIMIT_BYTES, ToPublisher } from '../../protocol/stream.ts'
+import { readMessage, STREAM_CLOSE, STREAM_TEXT_LIMIT_BYTES, ToPublisher } from '../../protocol/stream.ts'
 
 /** A longer path does not fit into the address of a unix socket. */
 const SOCKET_PATH_LIMIT_BYTES = 107
@@ -70,9 +69,9 @@ export class StreamServer {
     this.#client = socket
     socket.on('message', (data, isBinary) => {
       if (this.#client !== socket || socket.readyState !== WebSocket.OPEN) return
-      const message = isBinary ? null : messageOf(String(data))
+      const message = isBinary ? null : readMessage(ToPublisher, String(data))
       if (message === null) socket.close(STREAM_CLOSE.malformed, 'not a message of this protocol')
-      else this.#handlers.onMessage(message)
+      else if (message !== 'of_a_later_release') this.#handlers.onMessage(message)
     })
     // What is too large ends the connection by itself.
     socket.on('error', () => undefined)
@@ -88,12 +87,6 @@ export class StreamServer {
 function sendOff(former: WebSocket): void {
   former.close(STREAM_CLOSE.replaced, 'replaced')
   setTimeout(() => former.terminate(), CLOSE_TIMEOUT_MS).unref()
-}
-
-function messageOf(text: string): ToPublisher | null {
-  const json = parseJson(text)
-  const parsed = ToPublisher.safeParse(json.ok ? json.value : undefined)
-  return parsed.success ? parsed.data : null
 }
 
 /** An earlier agent may have left its socket. Anything else is not the agent's to remove. */

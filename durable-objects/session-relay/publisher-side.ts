@@ -49,6 +49,7 @@ export class PublisherSide {
   hear(message: string | ArrayBuffer): LastFrame | null {
     if (typeof message === 'string') {
       const heard = fromPublisher(message)
+      if (heard === 'of_a_later_release') return null
       if (heard === null) this.#refuse('the runner sent a message that is not of this protocol')
       else if (heard.type === 'blank') this.#sockets.updatePublisher({ framed: false, blank: heard.cause })
       else this.#sockets.updatePublisher({ width: heard.width, height: heard.height, blank: null })

@@ -11,7 +11,13 @@ const LeaseVerdict = SyncResponse.shape.leases.element
 /** A reply without what is not understood; `ignored` says what that was. */
 export type SyncReply = SyncResponse & { readonly ignored: readonly string[] }
 
+/** It is for people; what the runner is to do is in the lists. */
+const Runner = SyncResponse.shape.runner.extend({
+  state: SyncResponse.shape.runner.shape.state.or(z.string().transform(() => 'active' as const)),
+})
+
 export const SyncReply = SyncResponse.extend({
+  runner: Runner,
   offers: z.array(z.unknown()),
   commands: z.array(z.unknown()),
   leases: z.array(z.unknown()),

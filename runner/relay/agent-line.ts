@@ -1,7 +1,6 @@
 import { WebSocket } from 'ws'
-import { parseJson } from '../../protocol/json.ts'
 import { FRAME_LIMIT_BYTES } from '../../protocol/limits.ts'
-import { decodeFrame, FromPublisher, type ToPublisher } from '../../protocol/stream.ts'
+import { decodeFrame, FromPublisher, readMessage, type ToPublisher } from '../../protocol/stream.ts'
 import { sleep } from '../clock.ts'
 import { type Log, reasonOf } from '../log.ts'
 import { ReadPace } from './read-pace.ts'
@@ -106,10 +105,9 @@ export class AgentLine {
   }
 
   #message(bytes: Uint8Array): string | null {
-    const json = parseJson(new TextDecoder().decode(bytes))
-    const parsed = FromPublisher.safeParse(json.ok ? json.value : undefined)
-    if (!parsed.success) return 'it sent a message that is not of this protocol'
-    this.#parts.onMessage(parsed.data)
+    const message = readMessage(FromPublisher, new TextDecoder().decode(bytes))
+    if (message === null) return 'it sent a message that is not of this protocol'
+    if (message !== 'of_a_later_release') this.#parts.onMessage(message)
     return null
   }
 }

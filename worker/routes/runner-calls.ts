@@ -11,7 +11,7 @@ import {
   SyncResponse,
 } from '../../protocol/runner-api.ts'
 import { hashSecret, mintSecret } from '../../protocol/secrets.ts'
-import { RUNNER_PROTOCOL } from '../../protocol/version.ts'
+import { RUNNER_PROTOCOL, VERSION } from '../../protocol/version.ts'
 import type { RunnerProcess } from '../auth/callers.ts'
 import { anyone, poolRunner } from '../auth/guards.ts'
 import { noteAudit } from '../edge.ts'
@@ -171,7 +171,7 @@ function spokenProtocol(raw: unknown): { ok: false; error: Refusal } | null {
   if (!spoken.success || spoken.data.protocol === RUNNER_PROTOCOL) return null
   return refused(
     'unsupported_protocol',
-    `This control plane speaks runner protocol ${RUNNER_PROTOCOL}, not ${spoken.data.protocol}.`,
+    `This control plane speaks runner protocol ${RUNNER_PROTOCOL}, not ${spoken.data.protocol}: start the runner of its release, v${VERSION}.`,
   )
 }
 
