@@ -1,10 +1,10 @@
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { readBaseConfig, secretNamesOf } from './config.ts'
 import { deploy } from './deploy.ts'
 import { DeployFailure } from './failure.ts'
-import { parseDeployOptions, USAGE } from './options.ts'
+import { DEFAULT_SETTINGS_FILE, parseDeployOptions, USAGE } from './options.ts'
 import { Wrangler } from './wrangler.ts'
 
 /** `npm run deploy`: from this tree to a control plane on Cloudflare that answers, as often as one likes. */
@@ -45,13 +45,13 @@ async function main(args: readonly string[]): Promise<number> {
   }
 }
 
-/** Relative to where the command was given. */
-function readSettings(name: string): string | null {
-  try {
-    return readFileSync(path.resolve(process.env.INIT_CWD ?? ROOT, name), 'utf8')
-  } catch {
-    return null
-  }
+/** One that is named is looked for where the command was given; deploy.env is beside wrangler.toml. */
+function readSettings(named: string | undefined): string | null {
+  const file =
+    named === undefined
+      ? path.join(ROOT, DEFAULT_SETTINGS_FILE)
+      : path.resolve(process.env.INIT_CWD ?? process.cwd(), named)
+  return existsSync(file) ? readFileSync(file, 'utf8') : null
 }
 
 /** Wrangler is handed them when they are to be stored, and not before. */

@@ -84,8 +84,12 @@ type Named = Readonly<Record<string, string | undefined>>
 export interface Sources {
   readonly args: readonly string[]
   readonly environment: Named
-  /** @returns the settings file's text, or null where there is none */
-  readonly readFile: (name: string) => string | null
+  /**
+   * @param named undefined for deploy.env, which need not be there
+   * @returns the settings file's text, or null where there is none
+   * @throws where there is one that cannot be read
+   */
+  readonly readFile: (named: string | undefined) => string | null
   /** Settings that are secrets: given to the Worker as such, and never in a file. */
   readonly secretNames: readonly SettingName[]
 }
@@ -140,9 +144,15 @@ function settingsFile(
   problems: string[],
 ): Named {
   const name = named ?? DEFAULT_SETTINGS_FILE
-  const text = readFile(name)
+  let text: string | null
+  try {
+    text = readFile(named)
+  } catch (error) {
+    problems.push(`${name} cannot be read: ${error instanceof Error ? error.message : String(error)}`)
+    return {}
+  }
   if (text === null) {
-    if (named !== undefined) problems.push(`--settings: there is no readable file ${name}`)
+    if (named !== undefined) problems.push(`--settings: there is no file ${name}`)
     return {}
   }
   const file = parseEnv(text)

@@ -53,7 +53,7 @@ describe('the settings of a deployment', () => {
 
   test.each<[Given, RegExp]>([
     [{ args: ['--dryrun'] }, /Unknown option '--dryrun'/],
-    [{ args: ['--settings', 'none.env'] }, /^--settings: there is no readable file none\.env$/],
+    [{ args: ['--settings', 'none.env'] }, /^--settings: there is no file none\.env$/],
     [{ file: 'LOG_LEVEL=debug' }, /^LOG_LEVEL: is not a setting/],
     [{ file: 'CLOUDFLARE_API_TOKEN=abc' }, /^CLOUDFLARE_API_TOKEN: a secret is not read from deploy\.env/],
     [{ file: 'OPERATOR_KEY=sixteen-characters' }, /^OPERATOR_KEY: a secret is not read from deploy\.env/],
@@ -79,6 +79,14 @@ describe('the settings of a deployment', () => {
   ])('%o is refused', (given, line) => {
     expect(problems(given)).toEqual([expect.stringMatching(line)])
   })
+})
+
+test('a settings file that cannot be read is not passed over', () => {
+  const readFile = () => {
+    throw new Error('EACCES: permission denied')
+  }
+  const parsed = parseDeployOptions({ args: [], environment: {}, readFile, secretNames: [] })
+  expect(parsed).toEqual({ ok: false, problems: ['deploy.env cannot be read: EACCES: permission denied'] })
 })
 
 describe('the generated configuration', () => {

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer, type IncomingMessage, request, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import path from 'node:path'
@@ -62,13 +62,16 @@ export class Deployer {
 
   constructor(environment: Readonly<Record<string, string>>) {
     this.#environment = environment
+    writeFileSync(path.join(this.home, 'deploy.env'), '')
   }
 
   async run(
     args: readonly string[],
     environment: Readonly<Record<string, string | undefined>> = {},
   ): Promise<Deployed> {
-    const program = startProgram('scripts/deploy/main.ts', args, {
+    // Never the file of whoever runs the tests.
+    const settings = args.includes('--settings') ? [] : ['--settings', 'deploy.env']
+    const program = startProgram('scripts/deploy/main.ts', [...settings, ...args], {
       HOME: this.home,
       XDG_CONFIG_HOME: path.join(this.home, '.config'),
       INIT_CWD: this.home,
