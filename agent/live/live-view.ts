@@ -11,6 +11,7 @@ import {
 import type { CdpConnection } from '../browser/cdp.ts'
 import { VIEWPORT } from '../browser/flags.ts'
 import { reasonOf, type Say } from '../say.ts'
+import { isForPage } from './browser-keys.ts'
 import { FrameLine, type Picture } from './frame-line.ts'
 import { inputCall } from './input.ts'
 import { Screencast } from './screencast.ts'
@@ -114,6 +115,7 @@ export class LiveView {
   #act(event: InputEvent): void {
     const page = this.#screencast?.active ?? null
     if (page === null || this.#cdp === null || this.#inputsInFlight >= INPUT_IN_FLIGHT_LIMIT) return
+    if (event.kind === 'key' && !isForPage(event)) return
     const { method, params } = inputCall(event)
     this.#inputsInFlight += 1
     this.#cdp
