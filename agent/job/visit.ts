@@ -2,24 +2,32 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { z } from 'zod'
-import type { CdpConnection } from '../browser/cdp.ts'
+import type { CdpConnection, CdpSender } from '../browser/cdp.ts'
 import { EXIT } from '../exit-code.ts'
 import { reasonOf, type Say } from '../say.ts'
 import { PageLoad } from './page-load.ts'
 
 /** What a run without a command does: one look at one page. */
 
-const LOAD_LIMIT_MS = 60_000
+/** From the tab's opening to the screenshot. */
+const LOOK_LIMIT_MS = 60_000
 const FIRST_FAILING_STATUS = 400
 const SCREENSHOT = 'screenshot.png'
 
 export interface VisitParts {
-  readonly cdp: CdpConnection
+  readonly cdp: Pick<CdpConnection, 'send' | 'listen' | 'closed'>
   /** Of http or https. */
   readonly url: string
   /** Null where nobody collects files. */
   readonly artifactsDir: string | null
   readonly say: Say
+  /** Only where a test cannot wait so long. */
+  readonly limitMs?: number
+}
+
+interface Seen {
+  readonly status: number
+  readonly title: string
 }
 
 const Created = z.object({ targetId: z.string() })
@@ -41,7 +49,18 @@ export async function visit(parts: VisitParts): Promise<number> {
   }
 }
 
-async function look({ cdp, url, artifactsDir }: VisitParts): Promise<{ status: number; title: string }> {
+/** However far it comes: a server may take the connection and never answer, a page may never be done. */
+async function look(parts: VisitParts): Promise<Seen> {
+  const waiting = new AbortController()
+  try {
+    const late = tooLate(parts.limitMs ?? LOOK_LIMIT_MS, waiting.signal)
+    return await Promise.race([lookAt(parts), late, lost(parts.cdp)])
+  } finally {
+    waiting.abort()
+  }
+}
+
+async function lookAt({ cdp, url, artifactsDir }: VisitParts): Promise<Seen> {
   const { targetId } = Created.parse(await cdp.send('Target.createTarget', { url: 'about:blank' }))
   const attached = await cdp.send('Target.attachToTarget', { targetId, flatten: true })
   const { sessionId } = Attached.parse(attached)
@@ -54,35 +73,33 @@ async function look({ cdp, url, artifactsDir }: VisitParts): Promise<{ status: n
       cdp.send('Page.handleJavaScriptDialog', { accept: true }, sessionId).catch(() => undefined)
     }
   })
-  const waiting = new AbortController()
   try {
     await cdp.send('Page.enable', {}, sessionId)
     await cdp.send('Page.setLifecycleEventsEnabled', { enabled: true }, sessionId)
     await cdp.send('Network.enable', {}, sessionId)
     const { errorText } = Navigated.parse(await cdp.send('Page.navigate', { url }, sessionId))
     if (errorText !== undefined) throw new Error(errorText)
-    const status = await Promise.race([load.status, tooLate(waiting.signal), lost(cdp)])
+    const status = await load.status
     const title = await cdp.send('Runtime.evaluate', { expression: 'document.title' }, sessionId)
     if (artifactsDir !== null) await takeScreenshot(cdp, sessionId, artifactsDir)
     return { status, title: Title.parse(title).result.value }
   } finally {
-    waiting.abort()
     stopListening()
   }
 }
 
-async function takeScreenshot(cdp: CdpConnection, sessionId: string, folder: string): Promise<void> {
+async function takeScreenshot(cdp: CdpSender, sessionId: string, folder: string): Promise<void> {
   const { data } = Screenshot.parse(await cdp.send('Page.captureScreenshot', { format: 'png' }, sessionId))
   await mkdir(folder, { recursive: true })
   await writeFile(join(folder, SCREENSHOT), Buffer.from(data, 'base64'))
 }
 
-async function tooLate(signal: AbortSignal): Promise<never> {
-  await delay(LOAD_LIMIT_MS, undefined, { signal })
-  throw new Error(`it did not finish loading within ${LOAD_LIMIT_MS / 1000} s`)
+async function tooLate(limitMs: number, signal: AbortSignal): Promise<never> {
+  await delay(limitMs, undefined, { signal })
+  throw new Error(`it did not finish loading within ${limitMs / 1000} s`)
 }
 
-async function lost(cdp: CdpConnection): Promise<never> {
+async function lost(cdp: Pick<CdpConnection, 'closed'>): Promise<never> {
   await cdp.closed
   throw new Error('the browser ended')
 }
