@@ -15,7 +15,7 @@ export interface CdpEvent {
 
 /** The part of a connection that most of its users need. */
 export interface CdpSender {
-  /** @throws CdpError when Chromium refuses, or when the connection is or gets lost */
+  /** @throws CdpError when Chromium refuses, or when the connection or the session is or gets lost */
   send(method: string, params?: object, sessionId?: string): Promise<unknown>
 }
 
@@ -35,8 +35,13 @@ const Message = z.object({
 /** The largest message is a screenshot of a long page, in base64. */
 const MESSAGE_LIMIT_BYTES = 256 * 1024 * 1024
 
+const NO_CONNECTION = 'the connection to Chromium is gone'
+
+const Detached = z.object({ sessionId: z.string() })
+
 interface Pending {
   readonly method: string
+  readonly sessionId: string | undefined
   readonly resolve: (result: unknown) => void
   readonly reject: (error: CdpError) => void
 }
@@ -66,18 +71,17 @@ export class CdpConnection implements CdpSender {
     socket.on('error', () => undefined)
     this.closed = new Promise(resolve => {
       socket.on('close', () => {
-        for (const { method, reject } of this.#pending.values()) reject(lost(method))
-        this.#pending.clear()
+        this.#giveUp(() => true, NO_CONNECTION)
         resolve()
       })
     })
   }
 
   send(method: string, params: object = {}, sessionId?: string): Promise<unknown> {
-    if (this.#socket.readyState !== WebSocket.OPEN) return Promise.reject(lost(method))
+    if (this.#socket.readyState !== WebSocket.OPEN) return Promise.reject(lost(method, NO_CONNECTION))
     const id = ++this.#lastId
     return new Promise((resolve, reject) => {
-      this.#pending.set(id, { method, resolve, reject })
+      this.#pending.set(id, { method, sessionId, resolve, reject })
       this.#socket.send(JSON.stringify({ id, method, params, sessionId }))
     })
   }
@@ -96,6 +100,7 @@ export class CdpConnection implements CdpSender {
     const { id, result, error, method, params, sessionId } = Message.parse(JSON.parse(text))
     if (id === undefined) {
       if (method === undefined) return
+      if (method === 'Target.detachedFromTarget') this.#sessionEnded(Detached.parse(params).sessionId)
       for (const listener of this.#listeners) listener({ method, params, sessionId: sessionId ?? null })
       return
     }
@@ -104,8 +109,21 @@ export class CdpConnection implements CdpSender {
     if (error === undefined) pending?.resolve(result)
     else pending?.reject(new CdpError(`${pending.method}: ${error.message}`))
   }
+
+  /** A page that is closed while it is busy answers nothing of what it was asked. */
+  #sessionEnded(sessionId: string): void {
+    this.#giveUp(pending => pending.sessionId === sessionId, 'its page was closed')
+  }
+
+  #giveUp(isMeant: (pending: Pending) => boolean, why: string): void {
+    for (const [id, pending] of this.#pending) {
+      if (!isMeant(pending)) continue
+      this.#pending.delete(id)
+      pending.reject(lost(pending.method, why))
+    }
+  }
 }
 
-function lost(method: string): CdpError {
-  return new CdpError(`${method}: the connection to Chromium is gone`)
+function lost(method: string, why: string): CdpError {
+  return new CdpError(`${method}: ${why}`)
 }
