@@ -175,11 +175,20 @@ export type ToPublisher = z.infer<typeof ToPublisher>
 /** Size of the page in CSS pixels; sent first, and again when it changes. */
 const PublisherHello = z.object({ type: z.literal('hello'), width: Pixels, height: Pixels })
 export type PublisherHello = z.infer<typeof PublisherHello>
-/** Who is missing: what listens on the session's socket, or the browser behind it. */
-export const BLANK_CAUSES = ['no_agent', 'no_browser'] as const
+/** What is missing: who listens on the session's socket, the browser behind it, a page in that, or what made the page. */
+export const BLANK_CAUSES = ['no_agent', 'no_browser', 'no_page', 'page_crashed', 'other'] as const
 export type BlankCause = (typeof BLANK_CAUSES)[number]
-/** There is nothing to show, until the next frame. */
-const PublisherBlank = z.object({ type: z.literal('blank'), cause: z.enum(BLANK_CAUSES) })
+const CAUSE_LIMIT_CHARS = 64
+/** There is nothing to show, until the next frame; also for a cause that only a later release knows. */
+const PublisherBlank = z.object({
+  type: z.literal('blank'),
+  cause: z.enum(BLANK_CAUSES).or(
+    z
+      .string()
+      .max(CAUSE_LIMIT_CHARS)
+      .transform(() => 'other' as const),
+  ),
+})
 export const FromPublisher = z.discriminatedUnion('type', [PublisherHello, PublisherBlank])
 export type FromPublisher = z.infer<typeof FromPublisher>
 

@@ -1,5 +1,6 @@
 import { FRAME_LIMIT_BYTES } from '../../protocol/limits.ts'
 import {
+  type BlankCause,
   type Demand,
   encodeFrame,
   FRAME_HEADER_BYTES,
@@ -18,10 +19,11 @@ import { Screencast } from './screencast.ts'
 import { StreamServer } from './stream-server.ts'
 
 const NOBODY: Demand = { type: 'demand', viewers: 0, max_fps: 1, refresh: false }
-const BLANK = JSON.stringify({ type: 'blank', cause: 'no_browser' } satisfies FromPublisher)
 /** A page that hangs answers no input; what a viewer does meanwhile is lost rather than done all at once later. */
 const INPUT_IN_FLIGHT_LIMIT = 64
 const SEQ_MODULUS = 2 ** 32
+
+type Followed = Pick<CdpConnection, 'send' | 'listen' | 'closed'>
 
 /**
  * Joins the stream socket to the browser. Either may come and go: a runner connects again, Chromium is started again,
@@ -31,13 +33,15 @@ export class LiveView {
   readonly #say: Say
   readonly #line: FrameLine
   #server: StreamServer | null = null
-  #cdp: CdpConnection | null = null
+  #cdp: Followed | null = null
   #screencast: Screencast | null = null
   #demand: Demand = NOBODY
   #hello: PublisherHello = { type: 'hello', ...VIEWPORT }
   #seq = 0
-  #inputsInFlight = 0
-  #browserEnded = false
+  /** Of the page that was acted on last: one that hangs must not cost another its control. */
+  #inputs = { sessionId: '', inFlight: 0 }
+  /** Why there is nothing to show; null while there may be. */
+  #blank: BlankCause | null = null
   #saidTooLarge = false
 
   constructor(say: Say) {
@@ -56,7 +60,7 @@ export class LiveView {
         onOpen: () => {
           this.#want(NOBODY)
           this.#server?.send(JSON.stringify(this.#hello))
-          if (this.#browserEnded) this.#server?.send(BLANK)
+          this.#sayBlank()
         },
         onMessage: message => this.#obey(message),
         onClose: () => this.#want(NOBODY),
@@ -67,15 +71,18 @@ export class LiveView {
   }
 
   /** Shows this browser from now on, until its connection ends. */
-  async follow(cdp: CdpConnection): Promise<void> {
+  async follow(cdp: Followed): Promise<void> {
     const screencast = new Screencast({
       cdp,
       wallMs: Date.now,
       onPicture: picture => this.#line.push(picture),
+      onBlank: cause => {
+        if (this.#screencast === screencast) this.#nothingToShow(cause)
+      },
     })
     this.#cdp = cdp
     this.#screencast = screencast
-    this.#browserEnded = false
+    this.#blank = null
     const stopListening = cdp.listen(event => screencast.handle(event))
     cdp.closed.then(() => {
       stopListening()
@@ -83,9 +90,7 @@ export class LiveView {
       if (this.#screencast !== screencast) return
       this.#cdp = null
       this.#screencast = null
-      this.#line.clear()
-      this.#browserEnded = true
-      this.#server?.send(BLANK)
+      this.#nothingToShow('no_browser')
     })
     screencast.watch(this.#demand.viewers > 0)
     await screencast.begin()
@@ -112,18 +117,33 @@ export class LiveView {
     if (isWatched && wasWatched && demand.refresh) this.#screencast?.refresh()
   }
 
+  #nothingToShow(cause: BlankCause | null): void {
+    this.#blank = cause
+    // A picture from before would look like one of now.
+    if (cause !== null) this.#line.clear()
+    this.#sayBlank()
+  }
+
+  #sayBlank(): void {
+    if (this.#blank === null) return
+    this.#server?.send(JSON.stringify({ type: 'blank', cause: this.#blank } satisfies FromPublisher))
+  }
+
   #act(event: InputEvent): void {
     const page = this.#screencast?.active ?? null
-    if (page === null || this.#cdp === null || this.#inputsInFlight >= INPUT_IN_FLIGHT_LIMIT) return
+    if (page === null || this.#cdp === null) return
+    if (page.sessionId !== this.#inputs.sessionId) this.#inputs = { sessionId: page.sessionId, inFlight: 0 }
+    const inputs = this.#inputs
+    if (inputs.inFlight >= INPUT_IN_FLIGHT_LIMIT) return
     if (event.kind === 'key' && !isForPage(event)) return
     const { method, params } = inputCall(event)
-    this.#inputsInFlight += 1
+    inputs.inFlight += 1
     this.#cdp
       .send(method, params, page.sessionId)
       // The page may have closed under the viewer's hand.
       .catch(() => undefined)
       .finally(() => {
-        this.#inputsInFlight -= 1
+        inputs.inFlight -= 1
       })
   }
 

@@ -9,12 +9,17 @@ export interface Page {
   readonly sessionId: string
   /** Null until Chromium has said so: a page may open in the background. */
   readonly visible: boolean | null
+  /** What drew it is gone; it shows nothing until it is loaded again. */
+  readonly crashed: boolean
 }
 
 export type Pages = readonly Page[]
 
 export function opened(pages: Pages, targetId: string, sessionId: string): Pages {
-  return [{ targetId, sessionId, visible: null }, ...pages.filter(page => page.targetId !== targetId)]
+  return [
+    { targetId, sessionId, visible: null, crashed: false },
+    ...pages.filter(page => page.targetId !== targetId),
+  ]
 }
 
 export function closed(pages: Pages, sessionId: string): Pages {
@@ -30,9 +35,20 @@ export function seen(pages: Pages, sessionId: string, visible: boolean): Pages {
   return pages.map(one => (one === page ? now : one))
 }
 
+export function crashed(pages: Pages, sessionId: string, isCrashed: boolean): Pages {
+  return pages.map(page => (page.sessionId === sessionId ? { ...page, crashed: isCrashed } : page))
+}
+
 /** Falls back to what may be visible, and to any page at all: a still picture is better than none. */
 export function activeOf(pages: Pages): Page | null {
   return (
     pages.find(page => page.visible === true) ?? pages.find(page => page.visible === null) ?? pages[0] ?? null
   )
+}
+
+/** Why nothing can be shown of these pages, or null. */
+export function blankOf(pages: Pages): 'no_page' | 'page_crashed' | null {
+  const active = activeOf(pages)
+  if (active === null) return 'no_page'
+  return active.crashed ? 'page_crashed' : null
 }

@@ -1,7 +1,8 @@
 import { z } from 'zod'
+import type { BlankCause } from '../../protocol/stream.ts'
 import type { CdpEvent, CdpSender } from '../browser/cdp.ts'
 import type { Picture } from './frame-line.ts'
-import { activeOf, closed, opened, type Page, type Pages, seen } from './pages.ts'
+import { activeOf, blankOf, closed, crashed, opened, type Page, type Pages, seen } from './pages.ts'
 
 /**
  * The picture of the active page of one browser, while anybody watches.
@@ -48,12 +49,15 @@ const Shot = z.object({
 export interface ScreencastParts {
   readonly cdp: CdpSender
   readonly onPicture: (picture: Picture) => void
+  /** Whenever it changes: why there is nothing to show, null while there may be. */
+  readonly onBlank: (cause: BlankCause | null) => void
   readonly wallMs: () => number
 }
 
 export class Screencast {
   readonly #parts: ScreencastParts
   #pages: Pages = []
+  #blank: BlankCause | null = null
   /** What was asked of Chromium last, by session. */
   readonly #casts = new Map<string, Cast>()
   #isWatched = false
@@ -73,6 +77,7 @@ export class Screencast {
       flatten: true,
       filter: PAGES_ONLY,
     })
+    this.#sayBlank()
   }
 
   get active(): Page | null {
@@ -105,13 +110,17 @@ export class Screencast {
       this.#change(closed(this.#pages, gone))
     } else if (sessionId !== null && method === 'Page.screencastVisibilityChanged') {
       this.#change(seen(this.#pages, sessionId, Visibility.parse(params).visible))
+    } else if (sessionId !== null && method === 'Inspector.targetCrashed') {
+      this.#change(crashed(this.#pages, sessionId, true))
+    } else if (sessionId !== null && method === 'Inspector.targetReloadedAfterCrash') {
+      this.#change(crashed(this.#pages, sessionId, false))
     } else if (sessionId !== null && method === 'Page.screencastFrame') {
       this.#picture(sessionId, params)
     }
   }
 
   #picture(sessionId: string, params: unknown): void {
-    if (!this.#isWatched || this.#casts.get(sessionId) !== SHOWN) return
+    if (!this.#isWatched || this.#blank !== null || this.#casts.get(sessionId) !== SHOWN) return
     this.#limitSilence()
     const { data, metadata, sessionId: cast } = Shot.parse(params)
     const ack = () => this.#tell('Page.screencastFrameAck', { sessionId: cast }, sessionId)
@@ -129,7 +138,15 @@ export class Screencast {
 
   #change(pages: Pages): void {
     this.#pages = pages
+    this.#sayBlank()
     this.#apply()
+  }
+
+  #sayBlank(): void {
+    const blank = blankOf(this.#pages)
+    if (blank === this.#blank) return
+    this.#blank = blank
+    this.#parts.onBlank(blank)
   }
 
   /** Makes what Chromium casts what should be cast; repeating it changes nothing. */

@@ -12,6 +12,7 @@ function watchedPage() {
   const shown: number[] = []
   const acknowledged: unknown[] = []
   const asked: string[] = []
+  const blanks: (string | null)[] = []
   const screencast = new Screencast({
     cdp: {
       send: async (method, params) => {
@@ -20,6 +21,7 @@ function watchedPage() {
       },
     },
     wallMs: () => 0,
+    onBlank: cause => blanks.push(cause),
     onPicture: picture => {
       shown.push(picture.capturedAtMs)
       picture.ack()
@@ -32,7 +34,7 @@ function watchedPage() {
     const params = { data: '', metadata, sessionId: 1 }
     screencast.handle({ method: 'Page.screencastFrame', params, sessionId: 'page' })
   }
-  return { screencast, picture, shown, acknowledged, asked }
+  return { screencast, picture, shown, acknowledged, asked, blanks }
 }
 
 test('a picture that a newer one has overtaken is not shown, and still acknowledged', () => {
@@ -65,4 +67,43 @@ test('a cast that gives no picture is begun anew, again and again, while anybody
   screencast.watch(false)
   vi.advanceTimersByTime(60_000)
   expect(asked).toHaveLength(6)
+})
+
+test('a page that has crashed shows nothing, not even what was on its way, until it is loaded again', () => {
+  const { screencast, picture, shown, blanks } = watchedPage()
+  const page = (method: string) => screencast.handle({ method, params: {}, sessionId: 'page' })
+  picture(1)
+  page('Inspector.targetCrashed')
+  picture(2)
+  expect(blanks).toEqual(['page_crashed'])
+  page('Inspector.targetReloadedAfterCrash')
+  picture(3)
+  expect(blanks).toEqual(['page_crashed', null])
+  expect(shown).toEqual([1_000, 3_000])
+})
+
+test('a page that has crashed is no matter while another one is looked at; that none is open is one', () => {
+  const { screencast, blanks } = watchedPage()
+  const other = { sessionId: 'other', targetInfo: { targetId: 'other-target', type: 'page' } }
+  const of = (sessionId: string | null, method: string, params: object = {}) =>
+    screencast.handle({ method, params, sessionId })
+  of(null, 'Target.attachedToTarget', other)
+  of('page', 'Page.screencastVisibilityChanged', { visible: false })
+  of('page', 'Inspector.targetCrashed')
+  expect(blanks).toEqual([])
+  of(null, 'Target.detachedFromTarget', { sessionId: 'other' })
+  of(null, 'Target.detachedFromTarget', { sessionId: 'page' })
+  of(null, 'Target.attachedToTarget', other)
+  expect(blanks).toEqual(['page_crashed', 'no_page', null])
+})
+
+test('a browser that begins without a page has nothing to show', async () => {
+  const blanks: (string | null)[] = []
+  const parts = {
+    wallMs: () => 0,
+    onPicture: () => undefined,
+    onBlank: (cause: string | null) => blanks.push(cause),
+  }
+  await new Screencast({ ...parts, cdp: { send: async () => ({}) } }).begin()
+  expect(blanks).toEqual(['no_page'])
 })

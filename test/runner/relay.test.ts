@@ -277,6 +277,22 @@ describe('what an agent sends', () => {
     await agent.close()
   })
 
+  test('of why there is no picture is passed on as something else where only a later release knows it', async () => {
+    const agent = await watched()
+    for (const cause of ['page_crashed', 'a_later_cause']) {
+      agent.frame(1)
+      await until('the picture is there', () => relay.types.at(-1) === 'frame')
+      agent.send(JSON.stringify({ type: 'blank', cause }))
+      await until('that there is none is passed on', () => relay.types.at(-1) === 'blank')
+    }
+    expect(relay.texts).toEqual([
+      { type: 'blank', cause: 'page_crashed' },
+      { type: 'blank', cause: 'other' },
+    ])
+    expect([agent.connections, relay.lines]).toEqual([1, 1])
+    await agent.close()
+  })
+
   test('of a picture that comes and goes all the time is told about once a second, and at last as it is', async () => {
     const agent = await watched()
     const blanks = () => relay.types.filter(type => type === 'blank').length

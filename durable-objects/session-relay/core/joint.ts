@@ -60,6 +60,9 @@ function stateMessage(joint: Joint, wasLive: boolean): ToViewer {
 const BLANK_REASONS: Readonly<Record<BlankCause, string>> = {
   no_agent: 'nothing in the container of the run shows a picture; waiting for it',
   no_browser: 'the browser of the run has ended; waiting for it to be started again',
+  no_page: 'the browser of the run has no page open; waiting for one',
+  page_crashed: 'the page has crashed; waiting for it to be loaded again',
+  other: 'the run has no picture to show just now; waiting for one',
 }
 
 function whyConnecting({ publisher, blank }: Joint, wasLive: boolean): string {
