@@ -1,4 +1,5 @@
 import type { InputEvent } from '../../protocol/stream.ts'
+import { isTypedWithAlt } from './typed-with-alt.ts'
 
 /**
  * Which keys are for the page. The browser has shortcuts of its own that open new tabs, its history or a place to type
@@ -20,7 +21,8 @@ const MOVING = /^(?:Enter|Backspace|Delete|Home|End|Arrow(?:Left|Right|Up|Down))
 /** The browser does nothing with these, or loads the page anew. */
 const FREE_FUNCTION_KEYS = new Set(['F2', 'F5', 'F8', 'F9'])
 
-export function isForPage({ key, modifiers }: Extract<InputEvent, { kind: 'key' }>): boolean {
+export function isForPage(event: Extract<InputEvent, { kind: 'key' }>): boolean {
+  const { key, modifiers } = event
   if (MODIFIERS.has(key)) return true
   if (/^F\d+$/.test(key)) return FREE_FUNCTION_KEYS.has(key) && modifiers === 0
   if (/^(?:Browser|Launch)/.test(key)) return false
@@ -29,7 +31,7 @@ export function isForPage({ key, modifiers }: Extract<InputEvent, { kind: 'key' 
   if (held === 0) return true
   // AltGr arrives as Ctrl and Alt together, and types.
   if (held === (ALT | CTRL)) return [...key].length === 1
-  if ((held & ALT) !== 0) return false
+  if ((held & ALT) !== 0) return isTypedWithAlt(event)
   const letter = key.toLowerCase()
   return MOVING.test(key) || (EDITING.has(letter) && ((modifiers & SHIFT) === 0 || letter === 'z'))
 }

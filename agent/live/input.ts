@@ -1,5 +1,6 @@
 import type { InputEvent } from '../../protocol/stream.ts'
 import { virtualKeyCode } from './keys.ts'
+import { isTypedWithAlt, withoutAlt } from './typed-with-alt.ts'
 
 /** What a viewer did, as a call of the DevTools protocol's Input domain. Pure. */
 export interface InputCall {
@@ -42,8 +43,10 @@ function wheelCall({ x, y, delta_x, delta_y, modifiers }: Of<'wheel'>): InputCal
   }
 }
 
-/** A key that types something has its text with it; one held with Ctrl, Alt or Meta is a shortcut and types nothing. */
-function keyParams({ action, key, code, modifiers }: Of<'key'>): InputCall['params'] {
+/** A key that types something has its text with it; one held with Ctrl, Alt or Meta is mostly a shortcut and types nothing. */
+function keyParams(event: Of<'key'>): InputCall['params'] {
+  const { action, key, code } = event
+  const modifiers = isTypedWithAlt(event) ? withoutAlt(event.modifiers) : event.modifiers
   const keyCode = virtualKeyCode(key, code)
   const isKeypad = code.startsWith('Numpad')
   const common = {

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { isForPage } from '../../agent/live/browser-keys.ts'
 import { inputCall } from '../../agent/live/input.ts'
 import { InputEvent } from '../../protocol/stream.ts'
 
@@ -72,6 +73,55 @@ describe('what a viewer does becomes a call of the Input domain', () => {
     expect(params).toMatchObject({ key, code, modifiers, ...expected })
     if (!('text' in expected)) expect(params).not.toHaveProperty('text')
   })
+
+  // Macs: German, French, Spanish, and English ones. What they type with Option, no other keyboard has as a shortcut.
+  test.each<[string, string, number]>([
+    ['@', 'KeyL', 0],
+    ['@', 'Digit2', 0],
+    ['[', 'Digit5', 0],
+    ['|', 'Digit7', 0],
+    ['{', 'Digit8', 0],
+    ['\\', 'Digit7', SHIFT],
+    ['~', 'KeyN', 0],
+    ['#', 'Digit3', 0],
+    ['å', 'KeyA', 0],
+    ['€', 'Digit2', SHIFT],
+    ['…', 'Semicolon', 0],
+  ])('%s with Option (%s, modifiers %i) is typed, and no shortcut', (key, code, shift) => {
+    for (const action of ['down', 'up'] as const) {
+      const event = { kind: 'key' as const, action, key, code, modifiers: ALT | shift }
+      expect(isForPage(event)).toBe(true)
+      const { params } = callOf(event)
+      expect(params).toMatchObject(
+        action === 'down' ? { type: 'keyDown', text: key, modifiers: shift } : { modifiers: shift },
+      )
+    }
+  })
+
+  test.each<[string, string, number]>([
+    ['f', 'KeyF', 0],
+    ['F', 'KeyF', SHIFT],
+    // French: the key is where English has another one.
+    ['a', 'KeyQ', 0],
+    ['1', 'Digit1', 0],
+    ['!', 'Digit1', SHIFT],
+    ['@', 'Digit2', SHIFT],
+    ['[', 'BracketLeft', 0],
+    ['|', 'Backslash', SHIFT],
+    [' ', 'Space', 0],
+    ['\u00a0', 'Space', 0],
+    ['+', 'NumpadAdd', 0],
+    ['Enter', 'Enter', 0],
+    ['Dead', 'KeyN', 0],
+  ])(
+    '%s with Alt (%s, modifiers %i) stays a shortcut, which is kept from the browser',
+    (key, code, shift) => {
+      const event = { kind: 'key' as const, action: 'down' as const, key, code, modifiers: ALT | shift }
+      expect(isForPage(event)).toBe(false)
+      expect(callOf(event).params).toMatchObject({ modifiers: ALT | shift })
+      expect(callOf(event).params).not.toHaveProperty('text')
+    },
+  )
 
   test('a key that comes up types nothing', () => {
     const { params } = callOf({ kind: 'key', action: 'up', key: 'a', code: 'KeyA' })
