@@ -16,8 +16,6 @@ const IDLE_MS = 15_000
 
 export interface LogToBring {
   readonly spool: Spool
-  /** Nothing more comes into the spool. */
-  readonly isClosed: () => boolean
   /** Raised when it grows, and when it is closed. */
   readonly grown: Latch
   readonly calls: Pick<UploadCalls, 'appendLog'>
@@ -42,7 +40,7 @@ export async function bringLog(parts: LogToBring, signal: AbortSignal): Promise<
   while (!signal.aborted) {
     if (isPlaced) await gather(parts, isCut ? Number.POSITIVE_INFINITY : offset, signal)
     if (signal.aborted) break
-    const isLast = isPlaced && parts.isClosed()
+    const isLast = isPlaced && spool.isClosed
     const bytes = isPlaced && !isCut ? await spool.read(offset, LOG_CHUNK_LIMIT_BYTES) : new Uint8Array()
     const complete = isLast && (isCut || offset + bytes.length >= spool.length)
     const chunk = { offset, bytes, complete, cut: spool.isFull }
@@ -73,11 +71,11 @@ export async function bringLog(parts: LogToBring, signal: AbortSignal): Promise<
 
 /** Waits until a call is worth it: for enough bytes, for some after a while, and no longer than to the end. */
 async function gather(
-  { spool, isClosed, grown, clock }: LogToBring,
+  { spool, grown, clock }: LogToBring,
   offset: number,
   signal: AbortSignal,
 ): Promise<void> {
-  const waits = () => !signal.aborted && !isClosed()
+  const waits = () => !signal.aborted && !spool.isClosed
   while (waits() && spool.length <= offset) await grown.wait(IDLE_MS, signal)
   const until = clock.now() + PACE_MS
   while (waits() && spool.length - offset < EAGER_BYTES && clock.now() < until) {

@@ -48,7 +48,6 @@ export class Collector {
   readonly #ended = Promise.withResolvers<void>()
   readonly #spooled = Promise.withResolvers<void>()
   #hasEnded = false
-  #isClosed = false
 
   constructor(parts: CollectorParts) {
     this.#parts = parts
@@ -110,7 +109,6 @@ export class Collector {
     if (signal.aborted) return
     const remarks = await this.#remarks()
     await spool.close(missing === null ? remarks : [missing, ...remarks])
-    this.#isClosed = true
     this.#grown.raise()
   }
 
@@ -163,9 +161,8 @@ export class Collector {
 
   #bringLog(spool: Spool, signal: AbortSignal): Promise<void> {
     const { calls, clock, log, sessionId } = this.#parts
-    const isClosed = () => this.#isClosed
     const patience = this.#patience
-    return bringLog({ spool, isClosed, grown: this.#grown, calls, sessionId, patience, clock, log }, signal)
+    return bringLog({ spool, grown: this.#grown, calls, sessionId, patience, clock, log }, signal)
   }
 
   async #bringArtifacts(signal: AbortSignal): Promise<void> {

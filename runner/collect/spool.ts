@@ -16,6 +16,7 @@ export class Spool {
   #written: number
   #closing = Buffer.alloc(0)
   #isFull: boolean
+  #isClosed = false
 
   private constructor(file: FileHandle, length: number, capBytes: number) {
     this.#file = file
@@ -39,6 +40,11 @@ export class Spool {
     return this.#isFull
   }
 
+  /** Nothing more comes into it. */
+  get isClosed(): boolean {
+    return this.#isClosed
+  }
+
   /** Keeps what fits. Once something did not, nothing more is kept and the log says so. */
   async append(bytes: Uint8Array): Promise<void> {
     if (this.#isFull || bytes.length === 0) return
@@ -54,10 +60,11 @@ export class Spool {
    * after a restart the same is said again in the same place, and not a second time.
    */
   async close(lines: readonly string[]): Promise<void> {
-    if (lines.length === 0) return
+    const before = lines.length === 0 ? '' : await this.#lineBreak()
     const text = lines.map(line => `--- ${line} ---\n`).join('')
     const room = Math.max(0, this.#capBytes - this.#written)
-    this.#closing = Buffer.from(`${await this.#lineBreak()}${text}`).subarray(0, room)
+    this.#closing = Buffer.from(`${before}${text}`).subarray(0, room)
+    this.#isClosed = true
   }
 
   /** @param into room for them, where the caller has some @returns up to `size` bytes from `at`, none at the end */

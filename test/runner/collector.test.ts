@@ -211,6 +211,41 @@ describe('artifacts are brought', () => {
     expect([...server.files.artifacts(SESSION).keys()]).toEqual(['one.txt', 'two.txt'])
   })
 
+  test('after something broke here, and a log that is not complete by then still ends with what is said of them', async () => {
+    symlinkSync('/etc/passwd', join(directory, 'artifacts', 'link'))
+    artifact('one.txt', 'one')
+    const output = new Output()
+    output.write('line\n')
+    let hasBroken = false
+    const isComplete = () => server.files.isLogComplete(SESSION)
+    const { calls } = server
+    const begin = calls.begin.bind(calls)
+    calls.begin = async (...args) => {
+      if (hasBroken) return await begin(...args)
+      hasBroken = true
+      throw new Error('something broke')
+    }
+    // Nothing of the log is brought before that.
+    const appendLog = calls.appendLog.bind(calls)
+    calls.appendLog = async (...args) => {
+      await until('it broke', () => hasBroken)
+      return await appendLog(...args)
+    }
+    // When it is read again, a log that is taken to be whole would be completed meanwhile.
+    const slowly = {
+      async *read(signal: AbortSignal) {
+        for (let waits = 0; hasBroken && !isComplete() && waits < 25; waits++) await sleep(20)
+        yield* output.read(signal)
+      },
+    }
+    const collector = collectorOf(slowly)
+    output.end()
+    collector.end()
+    await collector.run(new AbortController().signal)
+    expect(server.files.log(SESSION)).toBe('line\n--- the artifact "link" is not kept: it is a link ---\n')
+    expect([...server.files.artifacts(SESSION).keys()]).toEqual(['one.txt'])
+  })
+
   test('while the control plane has no room for the log yet', async () => {
     artifact('one.txt', 'one')
     const output = new Output()
