@@ -7,6 +7,9 @@ import { VIEWPORT } from './flags.ts'
 
 /** More than this and it is the pages, or the host, that Chromium cannot bear. */
 const CRASH_LIMIT = 3
+/** A browser that has started again takes a connection at once, or is busy for a moment. */
+const CONNECT_PAUSE_MS = 250
+const SAID_FAILURES = 3
 /** A page that is not there by then never will be. */
 const FIRST_PAGE_LIMIT_MS = 20_000
 
@@ -99,7 +102,7 @@ export class Browser {
         this.#port = address.port
       } else {
         // A command that waits for the next browser has it as soon as it listens, and may close it as soon.
-        this.#connect(address).catch(() => undefined)
+        void this.#connectAgain(chromium, address)
       }
       return chromium
     } catch (error) {
@@ -116,7 +119,32 @@ export class Browser {
     // A command that knows the port may send the page elsewhere meanwhile: what it was asked is then never answered.
     if (this.#port === 0) await prepared
     else prepared.catch(() => undefined)
-    await this.#parts.onConnected(await CdpConnection.open(url))
+    const cdp = await CdpConnection.open(url)
+    try {
+      await this.#parts.onConnected(cdp)
+    } catch (error) {
+      cdp.close()
+      throw error
+    }
+  }
+
+  /** Until it is done or the browser has ended, which it may at once. */
+  async #connectAgain(chromium: Chromium, address: DevToolsAddress): Promise<void> {
+    const ended = new AbortController()
+    chromium.exited.then(() => ended.abort())
+    for (let failures = 1; !ended.signal.aborted; failures++) {
+      try {
+        return await this.#connect(address)
+      } catch (error) {
+        if (failures === SAID_FAILURES) {
+          const reason = reasonOf(error)
+          this.#parts.say(
+            `no live view of the browser that was started again: ${reason}; trying again until there is`,
+          )
+        }
+        await delay(CONNECT_PAUSE_MS, undefined, { signal: ended.signal }).catch(() => undefined)
+      }
+    }
   }
 
   async #tooLate(signal: AbortSignal): Promise<never> {

@@ -34,6 +34,8 @@ const Message = z.object({
 
 /** The largest message is a screenshot of a long page, in base64. */
 const MESSAGE_LIMIT_BYTES = 256 * 1024 * 1024
+/** On the same machine; a browser that is busy with its start takes a part of it. */
+const OPEN_LIMIT_MS = 20_000
 
 const NO_CONNECTION = 'the connection to Chromium is gone'
 
@@ -55,7 +57,11 @@ export class CdpConnection implements CdpSender {
 
   /** @param url as DevTools gives it: `ws://127.0.0.1:<port>/devtools/browser/<id>` */
   static async open(url: string): Promise<CdpConnection> {
-    const socket = new WebSocket(url, { perMessageDeflate: false, maxPayload: MESSAGE_LIMIT_BYTES })
+    const socket = new WebSocket(url, {
+      perMessageDeflate: false,
+      maxPayload: MESSAGE_LIMIT_BYTES,
+      handshakeTimeout: OPEN_LIMIT_MS,
+    })
     const connection = new CdpConnection(socket)
     await new Promise<void>((resolve, reject) => {
       socket.once('open', () => resolve())
