@@ -6,11 +6,12 @@ import { type Log, reasonOf } from '../log.ts'
 import { ReadPace } from './read-pace.ts'
 import { connectStreamSocket } from './stream-socket.ts'
 
-const HANDSHAKE_TIMEOUT_MS = 5_000
+/** With the pause before the next attempt no more than the three seconds within which a picture has to be back. */
+export const HANDSHAKE_TIMEOUT_MS = 2_000
 /** What the agent has not read yet; more input than this it is not going to act on in time anyway. */
 const INPUT_BACKLOG_LIMIT_BYTES = 256 * 1024
 /** A local look at one file; an agent takes about a second to begin listening. */
-const LOOK_AGAIN_MS = 250
+export const LOOK_AGAIN_MS = 250
 
 export interface AgentLineParts {
   readonly folder: string

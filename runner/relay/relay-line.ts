@@ -14,9 +14,9 @@ import { Pulse } from './pulse.ts'
  * that gets no further for this long, or a pause between two of them, may not cost more than the half of it. It is the
  * time without any progress: connecting, TLS and the upgrade each have it to themselves.
  */
-const HANDSHAKE_TIMEOUT_MS = 2_000
-const REDIAL_CAP_MS = 1_000
-const REDIAL_FLOOR_MS = 100
+export const HANDSHAKE_TIMEOUT_MS = 2_000
+export const REDIAL_CAP_MS = 1_000
+export const REDIAL_FLOOR_MS = 100
 /** A socket that lasted this long was a good one: the next failure counts as the first. */
 const GOOD_SOCKET_MS = 10_000
 

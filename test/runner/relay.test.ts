@@ -1,18 +1,21 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:net'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { mintSecret } from '../../protocol/secrets.ts'
 import { encodeFrame, type InputEvent } from '../../protocol/stream.ts'
+import { backoffMs } from '../../runner/api/backoff.ts'
 import { sleep } from '../../runner/clock.ts'
 import { Membership } from '../../runner/daemon/runner-identity.ts'
 import { StreamLoop } from '../../runner/daemon/stream-loop.ts'
 import type { Log } from '../../runner/log.ts'
+import * as agentLine from '../../runner/relay/agent-line.ts'
 import { NewestFrame } from '../../runner/relay/newest-frame.ts'
 import { Publisher } from '../../runner/relay/publisher.ts'
 import { ReadPace } from '../../runner/relay/read-pace.ts'
+import * as relayLine from '../../runner/relay/relay-line.ts'
 import { connectStreamSocket } from '../../runner/relay/stream-socket.ts'
 import { StreamWishes } from '../../runner/relay/stream-wishes.ts'
 import { sessionId } from './support/factories.ts'
@@ -486,6 +489,26 @@ describe('the stream loop', () => {
     ]) {
       expect(said).toContainEqual([message, expect.objectContaining(ids)])
     }
+  })
+})
+
+describe('a picture is back within three seconds of what kept it away:', () => {
+  const BACK_MS = 3_000
+
+  test('no attempt of the line to the relay and the pause after it cost more, however many failed', () => {
+    const longest = backoffMs(1_000, relayLine.REDIAL_FLOOR_MS, () => 1, relayLine.REDIAL_CAP_MS)
+    expect(relayLine.HANDSHAKE_TIMEOUT_MS + longest).toBeLessThanOrEqual(BACK_MS)
+  })
+
+  test('nor one of the line to the agent', () => {
+    expect(agentLine.HANDSHAKE_TIMEOUT_MS + agentLine.LOOK_AGAIN_MS).toBeLessThanOrEqual(BACK_MS)
+  })
+
+  test('nor the pause of the viewer’s page', () => {
+    const page = readFileSync(new URL('../../dashboard/live/connection.ts', import.meta.url), 'utf8')
+    const cap = /^const RETRY_CAP_MS = ([\d_]+)$/m.exec(page)?.[1]
+    expect(Number(cap?.replaceAll('_', ''))).toBeLessThanOrEqual(BACK_MS)
+    expect(page).toContain('Math.random() * Math.min(RETRY_CAP_MS, ')
   })
 })
 
