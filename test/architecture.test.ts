@@ -54,6 +54,21 @@ describe('imports run one way', () => {
     expect(wrong).toEqual([])
   })
 
+  test('what the daemon is made of knows nothing of the daemon, and what all of it shares nothing of the parts', () => {
+    const parts = ['api', 'collect', 'executors', 'relay', 'state'].map(name => `runner/${name}/`)
+    const above = ['runner/daemon/', 'runner/commands/', 'runner/doctor/']
+    const wrong = sources('runner').flatMap(file => {
+      const isPart = parts.some(part => file.startsWith(part))
+      const isShared = path.dirname(file) === 'runner' && file !== 'runner/main.ts'
+      const forbidden = [...(isPart || isShared ? above : []), ...(isShared ? parts : [])]
+      return importsOf(file)
+        .map(specifier => target(file, specifier) ?? '')
+        .filter(to => forbidden.some(folder => to.startsWith(folder)))
+        .map(to => `${file} imports ${to}`)
+    })
+    expect(wrong).toEqual([])
+  })
+
   test('the lease core imports no runtime, no storage and nothing outside itself but the contract', () => {
     const files = sources(PURE)
     expect(files.length).toBeGreaterThan(0)

@@ -3,10 +3,10 @@ import { systemClock } from '../clock.ts'
 import { readConfig, SETTING_NAMES } from '../config.ts'
 import { type DaemonParts, runDaemon } from '../daemon/daemon.ts'
 import { listenForStop } from '../daemon/shutdown.ts'
+import { listenForUnexpected } from '../daemon/unexpected.ts'
 import { closeLog, createLog, standardOutput } from '../log.ts'
 import { readPolicy } from '../policy.ts'
 import { StateDirectory } from '../state/state-directory.ts'
-import { listenForUnexpected } from '../unexpected.ts'
 import { unknownSettings } from '../unknown-settings.ts'
 
 /** `runner`: the daemon, until it is told to stop. */

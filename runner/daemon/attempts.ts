@@ -1,7 +1,7 @@
 import { backoffMs } from '../api/backoff.ts'
 import type { Clock } from '../clock.ts'
 import { type Log, reasonOf } from '../log.ts'
-import type { Action } from './ledger-types.ts'
+import type { Action } from '../session-types.ts'
 
 /** Shortest and longest pause before what failed is tried again. */
 const RETRY_FLOOR_MS = 200

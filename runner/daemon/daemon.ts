@@ -10,6 +10,7 @@ import { type Log, reasonOf } from '../log.ts'
 import type { Policy } from '../policy.ts'
 import { SettingsError } from '../settings-error.ts'
 import type { StateDirectory, StoredCredential } from '../state/state-directory.ts'
+import { supervise } from '../supervisor.ts'
 import { type ExecutorSetup, setUpExecutor } from './engine-setup.ts'
 import { HealthState, healthLoop } from './health.ts'
 import { leavingLoop } from './leaving.ts'
@@ -19,7 +20,6 @@ import { changesSince, installationId, Membership } from './runner-identity.ts'
 import { SessionKeeper, slotsOf } from './session-keeper.ts'
 import type { StopSignals } from './shutdown.ts'
 import { untilStored } from './storing.ts'
-import { supervise } from './supervisor.ts'
 
 export interface DaemonParts {
   readonly config: Config

@@ -1,13 +1,10 @@
-import { Agent as HttpAgent } from 'node:http'
-import { Agent as HttpsAgent } from 'node:https'
 import { WebSocket } from 'ws'
 import { DOORBELL } from '../../protocol/runner-api.ts'
 import { backoffMs } from '../api/backoff.ts'
 import { address, runnerPath } from '../api/client.ts'
+import { agentFor, type WebsocketParts } from '../api/websocket.ts'
 import { jittered, sleep } from '../clock.ts'
-import type { Config } from '../config.ts'
 import type { Log } from '../log.ts'
-import type { Membership } from './runner-identity.ts'
 
 const HANDSHAKE_TIMEOUT_MS = 10_000
 /** The server sends one word. */
@@ -17,9 +14,7 @@ const REDIAL_CAP_MS = 30_000
 /** A socket that lasted this long was a good one: the next failure counts as the first. */
 const GOOD_SOCKET_MS = 60_000
 
-export interface DoorbellParts {
-  readonly config: Pick<Config, 'CONTROL_PLANE_URL' | 'HTTPS_PROXY' | 'NO_PROXY'>
-  readonly membership: Membership
+export interface DoorbellParts extends WebsocketParts {
   readonly log: Log
   readonly onRing: () => void
 }
@@ -89,15 +84,4 @@ function listenOnce(
       resolve(reason === 'closed' ? `closed with ${code}` : reason)
     })
   })
-}
-
-/** The platform's own agents know CONNECT proxies and NO_PROXY. */
-export function agentFor(url: URL, config: Pick<Config, 'HTTPS_PROXY' | 'NO_PROXY'>): HttpAgent {
-  if (url.protocol === 'ws:' || config.HTTPS_PROXY === null)
-    return url.protocol === 'ws:' ? new HttpAgent() : new HttpsAgent()
-  const proxyEnv = {
-    HTTPS_PROXY: config.HTTPS_PROXY,
-    ...(config.NO_PROXY !== null && { NO_PROXY: config.NO_PROXY }),
-  }
-  return new HttpsAgent({ proxyEnv })
 }

@@ -3,9 +3,9 @@ import { freemem, loadavg } from 'node:os'
 import { z } from 'zod'
 import type { Health } from '../../protocol/runner-api.ts'
 import { type Clock, jittered, kernelBootId } from '../clock.ts'
+import { Latch } from '../latch.ts'
 import { type Log, reasonOf } from '../log.ts'
 import { writeFileAtomic } from '../state/files.ts'
-import { Latch } from './latch.ts'
 
 const MIB = 1024 * 1024
 const BEAT_MS = 5_000

@@ -1,10 +1,10 @@
 import { backoffMs } from '../api/backoff.ts'
 import { type Clock, jittered } from '../clock.ts'
 import type { Executor } from '../executors/executor.ts'
+import type { Latch } from '../latch.ts'
 import { type Log, reasonOf } from '../log.ts'
+import type { Observation } from '../session-types.ts'
 import { SettingsError } from '../settings-error.ts'
-import type { Latch } from './latch.ts'
-import type { Observation } from './ledger-types.ts'
 
 /** Ends are seen as they happen; a listing finds what was missed, and what others removed. */
 const INTERVAL_MS = 30_000

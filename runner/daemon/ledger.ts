@@ -1,6 +1,6 @@
 import type { Command, Offer, SyncResponse } from '../../protocol/runner-api.ts'
 import { StreamWishes } from '../relay/stream-wishes.ts'
-import type { Action, Draft, EndReason, Found, LedgerOptions, Observation } from './ledger-types.ts'
+import type { Action, Draft, EndReason, Found, LedgerOptions, Observation } from '../session-types.ts'
 import { missFromListing, observeSession, recognise } from './observe-session.ts'
 import { earlierAttemptLives, planSession } from './plan-session.ts'
 import {

@@ -1,5 +1,5 @@
 import type { Exit } from '../../protocol/runner-api.ts'
-import type { ExitFacts, Found, Observation, RunningFacts } from './ledger-types.ts'
+import type { ExitFacts, Found, Observation, RunningFacts } from '../session-types.ts'
 import { endSession, type PendingEnd, rewrite, type Session } from './session.ts'
 
 /** How what the Engine shows moves one session. An ended session stays ended, whatever turns up. */

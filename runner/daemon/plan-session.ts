@@ -1,4 +1,4 @@
-import type { Action } from './ledger-types.ts'
+import type { Action } from '../session-types.ts'
 import type { Session } from './session.ts'
 
 /**

@@ -1,4 +1,4 @@
-import type { Action } from './ledger-types.ts'
+import type { Action } from '../session-types.ts'
 
 export type EngineAction = Exclude<Action, { readonly type: 'journal' }>
 

@@ -1,6 +1,6 @@
 import type { Exit, ExitReason } from '../../protocol/runner-api.ts'
 import type { Log } from '../log.ts'
-import type { Observation } from './ledger-types.ts'
+import type { Observation } from '../session-types.ts'
 import type { Session } from './session.ts'
 
 /** What an operator can do about an end that is not the test's own; null where nothing is wrong with the host. */

@@ -1,5 +1,5 @@
 import type { Exit, Offer } from '../../protocol/runner-api.ts'
-import type { Ending, JournalEntry, LastSync, Notice } from './ledger-types.ts'
+import type { Ending, JournalEntry, LastSync, Notice } from '../session-types.ts'
 
 /** Where a session stands in the Engine, as far as this process knows. */
 type Phase =

@@ -1,9 +1,9 @@
 import type { Config } from '../config.ts'
+import { Latch } from '../latch.ts'
 import type { Log } from '../log.ts'
 import type { Policy } from '../policy.ts'
 import { Publisher } from '../relay/publisher.ts'
 import type { StateDirectory } from '../state/state-directory.ts'
-import { Latch } from './latch.ts'
 import type { SessionLedger } from './ledger.ts'
 import type { Membership } from './runner-identity.ts'
 

@@ -1,5 +1,5 @@
 import type { Exit, Job } from '../../protocol/runner-api.ts'
-import type { ExitFacts, Found, RunningFacts } from '../daemon/ledger-types.ts'
+import type { ExitFacts, Found, RunningFacts } from '../session-types.ts'
 
 /**
  * How sessions are made to run. Failures that belong to the session are values; a thrown error means that the Engine

@@ -4,6 +4,7 @@ import { decodeFrame, FromPublisher, readMessage, type ToPublisher } from '../..
 import { sleep } from '../clock.ts'
 import { type Log, reasonOf } from '../log.ts'
 import { ReadPace } from './read-pace.ts'
+import { bytesOf } from './received.ts'
 import { connectStreamSocket } from './stream-socket.ts'
 
 /** With the pause before the next attempt no more than the three seconds within which a picture has to be back. */
@@ -111,9 +112,4 @@ export class AgentLine {
     if (message !== 'of_a_later_release') this.#parts.onMessage(message)
     return null
   }
-}
-
-export function bytesOf(data: WebSocket.RawData): Uint8Array {
-  if (Array.isArray(data)) return Buffer.concat(data)
-  return data instanceof ArrayBuffer ? new Uint8Array(data) : data
 }

@@ -1,12 +1,12 @@
 import type { BlankCause, Demand, FromPublisher, PublisherHello, ToPublisher } from '../../protocol/stream.ts'
-import type { DoorbellParts } from '../daemon/doorbell-loop.ts'
-import { supervise } from '../daemon/supervisor.ts'
+import type { WebsocketParts } from '../api/websocket.ts'
 import type { Log } from '../log.ts'
+import { supervise } from '../supervisor.ts'
 import { AgentLine } from './agent-line.ts'
 import { NewestFrame } from './newest-frame.ts'
 import { RelayLine } from './relay-line.ts'
 
-export interface PublisherParts extends Pick<DoorbellParts, 'config' | 'membership'> {
+export interface PublisherParts extends WebsocketParts {
   readonly sessionId: string
   /** The session's folder on this host. */
   readonly folder: string

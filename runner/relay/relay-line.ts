@@ -3,11 +3,11 @@ import { parseJson } from '../../protocol/json.ts'
 import { PUBLISHER_PULSE, STREAM_CLOSE, STREAM_TEXT_LIMIT_BYTES, ToPublisher } from '../../protocol/stream.ts'
 import { backoffMs } from '../api/backoff.ts'
 import { address, runnerPath } from '../api/client.ts'
+import { agentFor, type WebsocketParts } from '../api/websocket.ts'
 import { sleep } from '../clock.ts'
-import { agentFor, type DoorbellParts } from '../daemon/doorbell-loop.ts'
 import type { Log } from '../log.ts'
-import { bytesOf } from './agent-line.ts'
 import { Pulse } from './pulse.ts'
+import { bytesOf } from './received.ts'
 
 /**
  * Viewers are told that the picture is gone and wait; it has to be back within three seconds of the network. So a dial
@@ -20,7 +20,7 @@ export const REDIAL_FLOOR_MS = 100
 /** A socket that lasted this long was a good one: the next failure counts as the first. */
 const GOOD_SOCKET_MS = 10_000
 
-export interface RelayLineParts extends Pick<DoorbellParts, 'config' | 'membership'> {
+export interface RelayLineParts extends WebsocketParts {
   readonly sessionId: string
   readonly log: Log
   readonly onMessage: (message: ToPublisher) => void

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import { RunId, SessionId } from '../../protocol/ids.ts'
 import { Exit, Job } from '../../protocol/runner-api.ts'
-import { END_REASONS, type JournalEntry } from '../daemon/ledger-types.ts'
+import { END_REASONS, type JournalEntry } from '../session-types.ts'
 import { readJsonFile, syncDirectory, writeFileAtomic } from './files.ts'
 
 /** One file per session, outside the folder that the job can write to. */

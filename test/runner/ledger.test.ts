@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest'
 import { BODY_LIMIT_BYTES, SYNC_LEASE_LIMIT } from '../../protocol/limits.ts'
 import { FENCE_MS, FOUND_LEASE_MS, LEASE_KILL_MS, SessionLedger } from '../../runner/daemon/ledger.ts'
-import type { Action, Found, LedgerOptions, Observation } from '../../runner/daemon/ledger-types.ts'
+import type { Action, Found, LedgerOptions, Observation } from '../../runner/session-types.ts'
 import {
   aJob,
   anEntry,

@@ -6,15 +6,15 @@ import type { ApiFailure, ApiResult } from '../../runner/api/client.ts'
 import { sleep } from '../../runner/clock.ts'
 import { diskLoop } from '../../runner/daemon/disk-loop.ts'
 import { inventoryLoop } from '../../runner/daemon/inventory-loop.ts'
-import { Latch } from '../../runner/daemon/latch.ts'
 import { leavingLoop } from '../../runner/daemon/leaving.ts'
 import { SessionLedger } from '../../runner/daemon/ledger.ts'
-import type { LastSync, Observation } from '../../runner/daemon/ledger-types.ts'
 import { SessionLoop, type SessionLoopParts } from '../../runner/daemon/session-loop.ts'
-import { STOP_LIMIT_MS, supervise } from '../../runner/daemon/supervisor.ts'
 import { SyncLoop, type SyncLoopParts } from '../../runner/daemon/sync-loop.ts'
 import type { Executor } from '../../runner/executors/executor.ts'
+import { Latch } from '../../runner/latch.ts'
+import type { LastSync, Observation } from '../../runner/session-types.ts'
 import { SettingsError } from '../../runner/settings-error.ts'
+import { STOP_LIMIT_MS, supervise } from '../../runner/supervisor.ts'
 import {
   anEntry,
   anOffer,

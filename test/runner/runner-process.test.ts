@@ -99,7 +99,7 @@ async function unexpected(
   const before = `
     import { EventEmitter } from 'node:events'
     import { createLog, standardOutput } from '${new URL('log.ts', runner)}'
-    import { listenForUnexpected } from '${new URL('unexpected.ts', runner)}'
+    import { listenForUnexpected } from '${new URL('daemon/unexpected.ts', runner)}'
     const output = standardOutput()
     listenForUnexpected(createLog('info', output), output)
   `

@@ -1,7 +1,7 @@
 import { WebSocket } from 'ws'
 import { address } from '../../api/client.ts'
+import { agentFor } from '../../api/websocket.ts'
 import type { Config } from '../../config.ts'
-import { agentFor } from '../../daemon/doorbell-loop.ts'
 import { reasonOf } from '../../log.ts'
 import { type Check, type Finding, fail, ok } from '../examination.ts'
 import type { Settings } from '../host/settings.ts'

@@ -2,7 +2,7 @@ import type Docker from 'dockerode'
 import { z } from 'zod'
 import { SessionId } from '../../../protocol/ids.ts'
 import type { Clock } from '../../clock.ts'
-import type { ExitFacts, Found, RunningFacts } from '../../daemon/ledger-types.ts'
+import type { ExitFacts, Found, RunningFacts } from '../../session-types.ts'
 import { classifyExit } from './classify-failure.ts'
 import { containerName, LABELS } from './template.ts'
 

@@ -3,7 +3,7 @@ import type Docker from 'dockerode'
 import { z } from 'zod'
 import { parseJson } from '../../../protocol/json.ts'
 import type { Clock } from '../../clock.ts'
-import type { ExitFacts } from '../../daemon/ledger-types.ts'
+import type { ExitFacts } from '../../session-types.ts'
 import { EngineTimeout, engineRefusal, within } from './engine.ts'
 
 /**

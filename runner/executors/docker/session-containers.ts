@@ -1,6 +1,6 @@
 import type Docker from 'dockerode'
 import type { Clock } from '../../clock.ts'
-import type { ExitFacts, Found } from '../../daemon/ledger-types.ts'
+import type { ExitFacts, Found } from '../../session-types.ts'
 import { exitFacts, foundInRow, foundOf, sessionOf, stateOf } from './containers.ts'
 import { withItsCause } from './deaths.ts'
 import { EngineTimeout, engineRefusal, isNotFound, within } from './engine.ts'

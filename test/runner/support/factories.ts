@@ -1,5 +1,5 @@
 import type { Command, Job, Offer, SyncResponse, Verdict } from '../../../protocol/runner-api.ts'
-import type { JournalEntry } from '../../../runner/daemon/ledger-types.ts'
+import type { JournalEntry } from '../../../runner/session-types.ts'
 
 /** Ids whose last character tells them apart, so that a failing test can be read. */
 export function sessionId(letter: string): string {

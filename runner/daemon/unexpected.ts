@@ -1,5 +1,5 @@
-import { closeLog, type Log, type LogOutput, reasonOf } from './log.ts'
-import { errorCode } from './state/files.ts'
+import { closeLog, type Log, type LogOutput, reasonOf } from '../log.ts'
+import { errorCode } from '../state/files.ts'
 
 /**
  * What no handler was there for.

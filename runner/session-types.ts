@@ -1,4 +1,4 @@
-import type { Exit, Job, LeaseReport } from '../../protocol/runner-api.ts'
+import type { Exit, Job, LeaseReport } from '../protocol/runner-api.ts'
 
 /** The vocabulary between the ledger and the shell that executes its plans. All `...Ms` are on one monotonic clock. */
 

@@ -1,4 +1,4 @@
-import { sleep } from '../clock.ts'
+import { sleep } from './clock.ts'
 
 /** A loop that heeds its signal ends in far less; one that waits for an Engine that hangs is not waited for. */
 export const STOP_LIMIT_MS = 1_000
