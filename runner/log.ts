@@ -8,6 +8,8 @@ export type LogLevel = (typeof LOG_LEVELS)[number]
 
 /** Anything shaped like one of our secrets, wherever in a message it turns up. */
 export const SECRET = /cty_(?:key|reg|run|view|link)_[0-9A-Za-z]+/g
+/** Name and password in an address, such as a proxy's; written as JSON, so no text ends within it. */
+export const USER_INFO = /\/\/[^/@\s"]+@/g
 
 /** A reader that has stopped reading must not keep a process from ending. */
 const CLOSE_LIMIT_MS = 1_000
@@ -45,7 +47,7 @@ export function createLog(level: LogLevel, output: LogOutput = standardOutput())
       ],
       censor: '[redacted]',
     },
-    hooks: { streamWrite: line => line.replace(SECRET, '[redacted]') },
+    hooks: { streamWrite: line => line.replace(SECRET, '[redacted]').replace(USER_INFO, '//[redacted]@') },
   }
   return pino(options, output)
 }

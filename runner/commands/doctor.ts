@@ -1,9 +1,9 @@
 import { parseArgs } from 'node:util'
 import { diagnose } from '../doctor/diagnose.ts'
 import { Examination, type Result } from '../doctor/examination.ts'
-import { redactor } from '../doctor/redaction.ts'
 import { documentOf, isSound, linesOf, summaryOf } from '../doctor/report.ts'
 import { reasonOf } from '../log.ts'
+import { redactor } from '../redaction.ts'
 
 const USAGE = 'usage: runner doctor [--image IMAGE] [--json]'
 

@@ -5,7 +5,7 @@ import { type Reach, readInside } from '../../runner/doctor/job/inside.ts'
 import { type JobContainer, judge, weaknesses } from '../../runner/doctor/job/job-container.ts'
 import { jobSharedMemory } from '../../runner/doctor/job/job-shared-memory.ts'
 import { jobGateway, jobMetadata } from '../../runner/doctor/job/reachability.ts'
-import { redactor } from '../../runner/doctor/redaction.ts'
+import { redactor } from '../../runner/redaction.ts'
 
 describe('what a container says of itself', () => {
   const SAID = [

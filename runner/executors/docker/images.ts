@@ -5,6 +5,7 @@ import { backoffMs } from '../../api/backoff.ts'
 import { sleep } from '../../clock.ts'
 import type { Config } from '../../config.ts'
 import { reasonOf } from '../../log.ts'
+import { redactor } from '../../redaction.ts'
 import type { PrepareHooks } from '../executor.ts'
 import { classifyFailure } from './classify-failure.ts'
 import { engineRefusal, isNotFound, within } from './engine.ts'
@@ -30,6 +31,9 @@ const Inspected = z.object({
     })
     .nullish(),
 })
+
+/** Once a pull has begun its reply is a success; what goes wrong then is said among the progress. */
+const PullFailed = z.object({ error: z.string() })
 
 /** A pull whose registry has said nothing for so long has failed. */
 const PULL_STALL_MS = 120_000
@@ -99,23 +103,30 @@ export class Images {
     const stalled = new AbortController()
     const either = AbortSignal.any([signal, stalled.signal])
     const stall = setTimeout(() => stalled.abort(), PULL_STALL_MS)
+    const authconfig = this.#auth(reference)
+    // What is said of a pull goes to the control plane.
+    const clean = redactor([authconfig?.password, authconfig?.identitytoken])
     try {
-      const authconfig = this.#auth(reference)
       const options = { abortSignal: either, ...(authconfig !== undefined && { authconfig }) }
       const stream = await this.#docker.pull(withTag(reference), options)
       return await new Promise<string | null>(resolve => {
         either.addEventListener('abort', () => resolve('i/o timeout: the registry stopped sending'), {
           once: true,
         })
+        let problem: string | null = null
         this.#docker.modem.followProgress(
           stream,
-          error => resolve(error === null ? null : reasonOf(error)),
-          () => stall.refresh(),
+          error => resolve(error === null ? problem : clean(reasonOf(error))),
+          event => {
+            stall.refresh()
+            const failed = PullFailed.safeParse(event)
+            if (failed.success) problem = clean(failed.data.error)
+          },
         )
       })
     } catch (error) {
       const refusal = engineRefusal(error)
-      if (refusal !== null) return refusal.message
+      if (refusal !== null) return clean(refusal.message)
       if (stalled.signal.aborted) return 'i/o timeout: the registry stopped sending'
       throw error
     } finally {

@@ -1,11 +1,10 @@
-import { SECRET } from '../log.ts'
+import { SECRET, USER_INFO } from './log.ts'
 
-const USER_INFO = /\/\/[^/@\s]+@/g
 /** What is shorter is no secret, and would be taken out of ordinary words. */
 const SECRET_MIN_CHARS = 8
 
 /**
- * What the doctor prints is pasted into tickets. @param given what was set as a secret, whatever its shape
+ * For what is pasted into tickets or passed on, as the doctor's findings and the Engine's words. @param given what was set as a secret, whatever its shape
  * @returns a function that takes out those, everything of a secret's shape, and names and passwords in addresses
  */
 export function redactor(given: readonly (string | undefined)[]): (text: string) => string {

@@ -1,0 +1,54 @@
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { Images } from '../../runner/executors/docker/images.ts'
+import { createLog } from '../../runner/log.ts'
+import { FakeEngine } from './support/fake-engine.ts'
+import { removeDirectory, temporaryDirectory } from './support/runner-process.ts'
+
+test('the log keeps names and passwords in addresses to itself, and everything around them', () => {
+  const written: string[] = []
+  const log = createLog('info', { write: (line: string) => written.push(line) } as never)
+  const said = {
+    error: 'proxyconnect tcp: dial https://user:pass%2Fword@proxy.test:3128: refused',
+    url: 'https://registry.test/v2/',
+    image: 'registry.test/team/agent@sha256:0f',
+    reason: 'mail to a@b.test, see //share',
+  }
+  log.warn(said, 'failed')
+  const { time, ...line } = JSON.parse(written.join(''))
+  expect(line).toEqual({
+    level: 'warn',
+    ...said,
+    error: 'proxyconnect tcp: dial https://[redacted]@proxy.test:3128: refused',
+    msg: 'failed',
+  })
+})
+
+test('what the Engine says of a pull is passed on without the login it was given', async () => {
+  const directory = temporaryDirectory()
+  const engine = new FakeEngine(join(directory, 'engine.sock'))
+  await engine.open()
+  const login = { serveraddress: 'r.test', username: 'robot', password: 'correct horse' }
+  const message =
+    'unauthorized: authentication required: Get "https://robot:x@r.test/token": bad login robot:correct horse'
+  for (const isProgress of [false, true]) {
+    engine.answer = path => {
+      if (!path.endsWith('/images/create')) return { status: 404, body: { message: 'no such image' } }
+      return isProgress
+        ? { status: 200, body: `${JSON.stringify({ error: message })}\n` }
+        : { status: 500, body: { message } }
+    }
+    const images = new Images(engine.docker, 'always', () => login)
+    const signal = new AbortController().signal
+    expect(await images.obtain('r.test/agent:1', { signal, onPulling: () => undefined })).toMatchObject({
+      exit: {
+        reason: 'image_auth',
+        message: expect.stringContaining(
+          'unauthorized: authentication required: Get "https://[redacted]@r.test/token": bad login robot:[redacted]',
+        ),
+      },
+    })
+  }
+  engine.shut()
+  removeDirectory(directory)
+})
