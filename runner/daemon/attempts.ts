@@ -2,13 +2,11 @@ import { backoffMs } from '../api/backoff.ts'
 import type { Clock } from '../clock.ts'
 import { type Log, reasonOf } from '../log.ts'
 import type { Action } from '../session-types.ts'
+import { REPEAT_MS } from './complaint.ts'
 
 /** Shortest and longest pause before what failed is tried again. */
 const RETRY_FLOOR_MS = 200
 const RETRY_CAP_MS = 5_000
-
-/** What goes on failing is said again at this pace: whoever looks at a log looks at its end. */
-const REPEAT_MS = 300_000
 
 type Attempted = Action['type'] | 'watch'
 

@@ -6,6 +6,7 @@ import { type Clock, jittered, kernelBootId } from '../clock.ts'
 import { Latch } from '../latch.ts'
 import { type Log, reasonOf } from '../log.ts'
 import { writeFileAtomic } from '../state/files.ts'
+import { Complaint } from './complaint.ts'
 
 const MIB = 1024 * 1024
 const BEAT_MS = 5_000
@@ -55,12 +56,14 @@ export async function healthLoop(
   signal: AbortSignal,
 ): Promise<void> {
   const kernel = kernelBootId()
+  const writing = new Complaint(clock, log)
   while (!signal.aborted) {
     const file: HealthFile = { kernel, at_ms: clock.now(), ...health.read() }
     try {
       await writeFileAtomic(path, JSON.stringify(file), false)
+      writing.worked()
     } catch (error) {
-      log.warn(
+      writing.failed(
         { error: reasonOf(error) },
         'the state directory cannot be written: free space or mend its permissions',
       )

@@ -1,4 +1,4 @@
-import type { RegisterRequest, SyncResponse } from '../../protocol/runner-api.ts'
+import type { RegisterRequest } from '../../protocol/runner-api.ts'
 import type { ApiClient } from '../api/client.ts'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config.ts'
@@ -10,6 +10,7 @@ import { doorbellLoop } from './doorbell-loop.ts'
 import { type HealthState, measureHost } from './health.ts'
 import { leavingLoop } from './leaving.ts'
 import { idle } from './refusal.ts'
+import { ReplyLog } from './reply-log.ts'
 import { rotationLoop } from './rotation-loop.ts'
 import type { Membership } from './runner-identity.ts'
 import type { SessionKeeper } from './session-keeper.ts'
@@ -99,6 +100,7 @@ export async function runMember(parts: MemberParts, outer: AbortSignal): Promise
 
 function syncLoopOf(parts: MemberParts): SyncLoop {
   const { api, clock, config, facts, health, keeper, log, membership, state } = parts
+  const replies = new ReplyLog(log)
   return new SyncLoop({
     api,
     membership,
@@ -111,22 +113,9 @@ function syncLoopOf(parts: MemberParts): SyncLoop {
     health: () => measureHost(config.RUNNER_STATE_DIR, config.RUNNER_MIN_DISK_MB),
     onApplied: reply => {
       health.set('control_plane', null)
-      logReply(log, reply)
+      replies.note(reply)
       keeper.sessions.wake()
     },
     onFailure: reason => health.set('control_plane', reason),
   })
-}
-
-function logReply(log: Log, reply: SyncResponse): void {
-  for (const { session_id, run_id, attempt, job } of reply.offers) {
-    log.info({ session_id, run_id, attempt, image: job.image }, 'offered a session')
-  }
-  for (const { id, type, session_id, reason } of reply.commands) {
-    log.info({ command_id: id, session_id, reason }, `command: ${type}`)
-  }
-  for (const { session_id, verdict } of reply.leases) {
-    if (verdict === 'stop')
-      log.warn({ session_id }, 'the control plane no longer knows the session as live: stop')
-  }
 }

@@ -4,7 +4,7 @@ import { type Log, reasonOf } from '../log.ts'
 import type { HealthState } from './health.ts'
 
 const RETRY_CAP_MS = 30_000
-const REMEDY =
+export const STATE_REMEDY =
   'free space on the disk of RUNNER_STATE_DIR, or mend its permissions; the runner goes on by itself then'
 
 /**
@@ -25,7 +25,7 @@ export async function untilStored<T>(
     } catch (error) {
       const reason = `${what} cannot be stored in RUNNER_STATE_DIR`
       const pauseMs = backoffMs(failures, 500, Math.random, RETRY_CAP_MS)
-      const line = { error: reasonOf(error), remedy: REMEDY, retry_in_ms: Math.round(pauseMs) }
+      const line = { error: reasonOf(error), remedy: STATE_REMEDY, retry_in_ms: Math.round(pauseMs) }
       log.error(line, `${reason}; trying again`)
       health.set('state', `${reason}: ${reasonOf(error)}`)
       await sleep(pauseMs, signal)

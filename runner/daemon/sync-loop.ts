@@ -8,9 +8,11 @@ import { Latch } from '../latch.ts'
 import { type Log, reasonOf } from '../log.ts'
 import type { Draft } from '../session-types.ts'
 import type { StateDirectory } from '../state/state-directory.ts'
+import { Complaint } from './complaint.ts'
 import type { SessionLedger } from './ledger.ts'
 import type { Refused } from './refusal.ts'
 import type { Membership } from './runner-identity.ts'
+import { STATE_REMEDY } from './storing.ts'
 
 /** Several changes in a moment, such as created and running, share a sync. */
 const DEBOUNCE_MS = 25
@@ -69,9 +71,11 @@ export class SyncLoop {
   #ignored = ''
   /** The last body was refused as too large: the next one leaves out what can be left out. */
   #terse = false
+  readonly #storing: Complaint
 
   constructor(parts: SyncLoopParts) {
     this.#parts = parts
+    this.#storing = new Complaint(parts.clock, parts.log)
     this.#leaseTtlMs = parts.leaseTtlMs
   }
 
@@ -203,8 +207,10 @@ export class SyncLoop {
   async #remember(sentAtMs: number, leaseTtlMs: number): Promise<void> {
     try {
       await this.#parts.state.storeLastSync({ sentAtMs, leaseTtlMs })
+      this.#storing.worked()
     } catch (error) {
-      this.#parts.log.warn({ error: reasonOf(error) }, 'the time of the last sync cannot be stored')
+      const line = { error: reasonOf(error), remedy: STATE_REMEDY }
+      this.#storing.failed(line, 'the time of the last sync cannot be stored')
     }
   }
 }
