@@ -3,6 +3,7 @@ import { logLine, reasonOf } from '../durable-objects/log.ts'
 import type { ErrorCode, Result } from '../protocol/errors.ts'
 import { insertAuditEvents } from './directory/audit-events.ts'
 import type { Edge } from './edge.ts'
+import { pageInsteadOf } from './http/assets.ts'
 import { addressLimit } from './http/rate-limits.ts'
 import type { Reply } from './http/reply.ts'
 import { problemResponse, replyResponse } from './http/respond.ts'
@@ -64,9 +65,8 @@ async function answer(
     if (!limited.ok) return problemResponse(limited.error, edge.requestId)
   }
   flushAudit(edge)
-  return result.ok
-    ? replyResponse(result.value, edge.requestId)
-    : problemResponse(result.error, edge.requestId, headers)
+  if (result.ok) return replyResponse(result.value, edge.requestId)
+  return (await pageInsteadOf(result.error, edge)) ?? problemResponse(result.error, edge.requestId, headers)
 }
 
 /** An address pays for calls without a valid credential; a caller whose credential is good pays with its own limit. */

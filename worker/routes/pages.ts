@@ -1,30 +1,10 @@
 import { z } from 'zod'
-import { accepted, type Result, refused } from '../../protocol/errors.ts'
 import { PoolId, RunId } from '../../protocol/ids.ts'
 import { anyone } from '../auth/guards.ts'
-import type { Edge } from '../edge.ts'
-import type { Reply } from '../http/reply.ts'
+import { asset } from '../http/assets.ts'
 import { defineRoute } from '../http/route.ts'
 
 /** Pages for people. They hold nothing about anybody; what they show they ask the API for. */
-
-/** Scripts and styles are files of our own; pictures come through the API or are made by the page itself. */
-const PAGE_HEADERS = {
-  'cache-control': 'no-cache',
-  'content-security-policy': [
-    "default-src 'none'",
-    "script-src 'self'",
-    "style-src 'self'",
-    "img-src 'self' data: blob:",
-    "connect-src 'self'",
-    "base-uri 'none'",
-    "form-action 'none'",
-    "frame-ancestors 'none'",
-  ].join('; '),
-  'cross-origin-opener-policy': 'same-origin',
-  'referrer-policy': 'no-referrer',
-  'x-content-type-options': 'nosniff',
-} as const
 
 /**
  * Every place of the dashboard, which finds its way there by itself: see dashboard/app/routes.tsx. They are named one
@@ -89,11 +69,3 @@ export const pageRoutes = [
     handle: (call, { params }) => asset(call, `/assets/${params.name}`),
   }),
 ]
-
-async function asset({ env, url }: Edge, path: string): Promise<Result<Reply<string>>> {
-  const found = await env.ASSETS?.fetch(new Request(new URL(path, url)))
-  if (found === undefined || !found.ok) return refused('not_found', 'no such page')
-  const headers = new Headers(found.headers)
-  for (const [name, value] of Object.entries(PAGE_HEADERS)) headers.set(name, value)
-  return accepted({ status: 'raw', response: new Response(found.body, { headers }) })
-}
