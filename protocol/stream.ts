@@ -100,6 +100,11 @@ const ViewerHello = z.object({
   width: Pixels.nullable(),
   height: Pixels.nullable(),
 })
+/** What viewers are told while the runner is not connected: before it was for the first time, and after. */
+export const RUNNER_AWAITED = {
+  first: 'waiting for the runner to connect',
+  again: 'the connection to the runner was lost; waiting for it to come back',
+} as const
 /** To a viewer, whenever it changes; `reason` is for people. */
 const StreamStateMessage = z.object({
   type: z.literal('state'),

@@ -4,11 +4,14 @@ import { createRoot } from 'react-dom/client'
 import { queryClient } from '../api/query-client.ts'
 import { sessionQuery } from '../api/session.ts'
 import { Notices } from '../kit/notices.tsx'
+import { Onward } from './onward.tsx'
 import { loadPage } from './routes.tsx'
 import { SessionGate } from './session-gate.tsx'
 import { Shell } from './shell.tsx'
+import { signedInFor } from './signed-in-for.ts'
 import { applyTheme } from './theme.ts'
 
+const next = signedInFor(location.search)
 const root = document.getElementById('root')
 if (root === null) throw new Error('the page has no place for the dashboard')
 applyTheme()
@@ -18,7 +21,9 @@ await loadPage(location.pathname)
 createRoot(root).render(
   <StrictMode>
     <QueryClientProvider client={queryClient}>
-      <SessionGate>{session => <Shell session={session} />}</SessionGate>
+      <SessionGate>
+        {session => (next === null ? <Shell session={session} /> : <Onward to={next} />)}
+      </SessionGate>
       <Notices />
     </QueryClientProvider>
   </StrictMode>,

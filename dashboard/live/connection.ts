@@ -5,23 +5,16 @@ import { isTerminal } from '../../protocol/run.ts'
 import {
   type FromViewer,
   PUBLISHER_PULSE,
+  RUNNER_AWAITED,
   STREAM_CLOSE,
   STREAM_SUBPROTOCOL,
   TICKET_SUBPROTOCOL_PREFIX,
   ToViewer,
-  type WatchMode,
 } from '../../protocol/stream.ts'
+import type { Leave } from './leave.ts'
+import { type Phase, refusalOf } from './phase.ts'
 
-/** What the page shows of the connection. */
-export interface Phase {
-  readonly phase: 'connecting' | 'waiting' | 'live' | 'ended' | 'refused'
-  readonly reason: string
-}
-
-/** How this page may watch: by a link, or as whoever is signed in. */
-export type Leave =
-  | { readonly kind: 'link'; readonly link: string }
-  | { readonly kind: 'session'; readonly mode: WatchMode }
+export type { Phase } from './phase.ts'
 
 export interface ConnectionParts {
   readonly runId: string
@@ -42,6 +35,7 @@ const FULL_PAUSE_MS = 20_000
 const NEXT_SESSION_MS = 3_000
 const NEXT_SESSION_CAP_MS = 10_000
 const NEXT_SESSION_GROWTH = 1.1
+const TRYING_AGAIN = '; trying again'
 
 /** One websocket after the other, each with a ticket of its own, until there is nothing more to watch. */
 export class Connection {
@@ -49,7 +43,12 @@ export class Connection {
   #socket: WebSocket | null = null
   #failures = 0
   #looks = 0
-  #isStopped = false
+  /** Of the attempt under way: what belongs to one before it is no longer heard. */
+  #attempt = 0
+  /** Since when there is no picture, in epoch milliseconds. */
+  #darkSince: number | null = null
+  /** Whether it was waited for long enough. */
+  #isRunnerMissing = false
   #timer: ReturnType<typeof setTimeout> | undefined
 
   constructor(parts: ConnectionParts) {
@@ -57,18 +56,18 @@ export class Connection {
   }
 
   start(): void {
-    clearTimeout(this.#timer)
+    this.stop()
     this.#looks = 0
-    this.#show('connecting', 'asking for leave to watch')
+    this.#show('connecting', 'asking for permission to watch')
     void this.#connect()
   }
 
-  /** Nothing is heard of it afterwards. */
+  /** Nothing is heard of it afterwards, unless it is started again. */
   stop(): void {
     clearTimeout(this.#timer)
     const socket = this.#socket
     this.#socket = null
-    this.#isStopped = true
+    this.#attempt += 1
     socket?.close(1000)
   }
 
@@ -77,11 +76,20 @@ export class Connection {
   }
 
   async #connect(): Promise<void> {
-    const ticket = await this.#ticket()
-    if (ticket === null || this.#isStopped) return
+    this.#attempt += 1
+    const attempt = this.#attempt
+    const answer = await this.#askForTicket()
+    if (attempt !== this.#attempt) return
+    if (answer === 'unreachable') return this.#retry('the control plane cannot be reached')
+    const ticket = ViewerTicket.safeParse(answer)
+    if (!ticket.success) return this.#refused(Problem.safeParse(answer).data)
+    this.#open(ticket.data)
+  }
+
+  #open({ ticket }: ViewerTicket): void {
     const url = new URL(`/api/v1/runs/${this.#parts.runId}/stream`, location.href)
     url.protocol = location.protocol === 'https:' ? 'wss:' : 'ws:'
-    const socket = new WebSocket(url, [STREAM_SUBPROTOCOL, `${TICKET_SUBPROTOCOL_PREFIX}${ticket.ticket}`])
+    const socket = new WebSocket(url, [STREAM_SUBPROTOCOL, `${TICKET_SUBPROTOCOL_PREFIX}${ticket}`])
     socket.binaryType = 'arraybuffer'
     this.#socket = socket
     this.#watchOver(socket)
@@ -114,35 +122,26 @@ export class Connection {
     }
   }
 
-  async #ticket(): Promise<ViewerTicket | null> {
+  async #askForTicket(): Promise<unknown> {
     const { runId, leave } = this.#parts
     const [path, body] =
       leave.kind === 'link'
         ? ['/api/v1/live-links/exchange', { run_id: runId, link: leave.link }]
         : [`/api/v1/runs/${runId}/viewer-tickets`, { mode: leave.mode }]
-    let response: Response
     try {
-      response = await fetch(path, {
+      const response = await fetch(path, {
         method: 'POST',
         headers: { 'content-type': 'application/json' },
         body: JSON.stringify(body),
         signal: AbortSignal.timeout(ANSWER_LIMIT_MS),
       })
+      return await response.json().catch(() => null)
     } catch {
-      this.#retry('the control plane cannot be reached')
-      return null
+      return 'unreachable'
     }
-    const answer: unknown = await response.json().catch(() => null)
-    if (response.ok) {
-      const ticket = ViewerTicket.safeParse(answer)
-      if (ticket.success) return ticket.data
-    }
-    const problem = Problem.safeParse(answer)
-    this.#refused(problem.success ? problem.data : null)
-    return null
   }
 
-  #refused(problem: Problem | null): void {
+  #refused(problem: Problem | undefined): void {
     switch (problem?.code) {
       case 'not_running':
         return this.#notRunning(problem)
@@ -151,7 +150,7 @@ export class Connection {
       case 'feature_disabled':
       case 'not_found':
       case 'invalid_request':
-        return this.#show('refused', problem.detail)
+        return this.#refuse(problem.code, problem.detail)
       case 'conflict':
         return this.#retry(problem.detail, FULL_PAUSE_MS * (0.5 + Math.random()))
       default:
@@ -161,7 +160,7 @@ export class Connection {
 
   /** There may be a session yet, or another one: a run that failed may be tried again. */
   #notRunning({ detail, run_status }: Problem): void {
-    if (run_status === undefined) return this.#show('refused', detail)
+    if (run_status === undefined) return this.#refuse('not_running', detail)
     if (isTerminal(run_status)) return this.#show('ended', detail)
     this.#show('waiting', detail)
     this.#lookAgain()
@@ -176,9 +175,15 @@ export class Connection {
       const { stream, reason } = message.data
       this.#failures = 0
       this.#looks = 0
-      if (stream !== 'ended') this.#show(stream, reason ?? '')
+      if (stream !== 'ended') this.#told(stream, reason ?? '')
     }
     this.#parts.onMessage(message.data)
+  }
+
+  #told(stream: 'connecting' | 'live', reason: string): void {
+    const isAwaited = reason === RUNNER_AWAITED.first || reason === RUNNER_AWAITED.again
+    this.#isRunnerMissing &&= isAwaited
+    this.#show(stream, this.#isRunnerMissing ? `${this.#missing()}${TRYING_AGAIN}` : reason)
   }
 
   #closed(code: number, reason: string): void {
@@ -187,13 +192,14 @@ export class Connection {
       case STREAM_CLOSE.unauthenticated:
       case STREAM_CLOSE.forbidden:
       case STREAM_CLOSE.malformed:
-        return this.#show('refused', reason)
+        return this.#refuse(code, reason)
       case STREAM_CLOSE.sessionEnded:
       case STREAM_CLOSE.notFound:
         this.#show('ended', 'the session has ended')
         return this.#lookAgain()
       case STREAM_CLOSE.publisherTimeout:
-        return this.#retry(reason)
+        this.#isRunnerMissing = true
+        return this.#retry(this.#missing())
       default:
         return this.#retry('the connection was lost')
     }
@@ -202,7 +208,7 @@ export class Connection {
   #retry(reason: string, longPauseMs?: number): void {
     this.#failures += 1
     const pauseMs = Math.random() * Math.min(RETRY_CAP_MS, 500 * 2 ** Math.min(this.#failures, 10))
-    this.#show('connecting', `${reason}; trying again`)
+    this.#show('connecting', `${reason}${TRYING_AGAIN}`)
     this.#timer = setTimeout(() => void this.#connect(), longPauseMs ?? pauseMs)
   }
 
@@ -212,8 +218,19 @@ export class Connection {
     this.#timer = setTimeout(() => void this.#connect(), pauseMs)
   }
 
+  /** One sentence, however often the relay is asked: nothing is new before the runner is back. */
+  #missing(): string {
+    const since = new Date(this.#darkSince ?? Date.now())
+    const time = since.toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' })
+    return `the runner has not answered since ${time}`
+  }
+
+  #refuse(code: string | number, detail: string): void {
+    this.#parts.onPhase(refusalOf(this.#parts.leave, code, detail))
+  }
+
   #show(phase: Phase['phase'], reason: string): void {
-    if (this.#isStopped) return
+    this.#darkSince = phase === 'live' ? null : (this.#darkSince ?? Date.now())
     this.#parts.onPhase({ phase, reason })
   }
 }

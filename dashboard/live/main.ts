@@ -1,19 +1,14 @@
 import { RunId } from '../../protocol/ids.ts'
-import { isWellFormedSecret } from '../../protocol/secrets.ts'
-import type { ToViewer } from '../../protocol/stream.ts'
-import { Connection, type Leave, type Phase } from './connection.ts'
+import type { ToViewer, WatchMode } from '../../protocol/stream.ts'
+import { shortId } from '../kit/ids.ts'
+import { Connection } from './connection.ts'
 import { takeControl } from './controls.ts'
+import { type Leave, leaveOf } from './leave.ts'
+import { HEADLINES, NO_PICTURE, type Phase } from './phase.ts'
+import { nameRun } from './run-name.ts'
 import { Screen } from './screen.ts'
 
 /** The page at `/live/{run id}`: one canvas, one line that says how it stands, and nothing in the URL to steal. */
-
-const HEADLINES: Readonly<Record<Phase['phase'], string>> = {
-  connecting: 'Connecting',
-  waiting: 'Waiting',
-  live: 'Live',
-  ended: 'Ended',
-  refused: 'Cannot be watched',
-}
 
 function element<T extends HTMLElement>(id: string, kind: new () => T): T {
   const found = document.getElementById(id)
@@ -24,92 +19,127 @@ function element<T extends HTMLElement>(id: string, kind: new () => T): T {
 const stage = element('stage', HTMLElement)
 const canvas = element('screen', HTMLCanvasElement)
 const again = element('again', HTMLButtonElement)
+const signIn = element('sign-in', HTMLAnchorElement)
 const fit = element('fit', HTMLButtonElement)
-const mode = element('mode', HTMLElement)
+const full = element('full', HTMLButtonElement)
+const badge = element('mode', HTMLElement)
 
 let page = { width: canvas.width, height: canvas.height }
+let mode: WatchMode | null = null
+let phase: Phase['phase'] = 'connecting'
 let release: (() => void) | null = null
 
-const runId = RunId.safeParse(location.pathname.split('/')[2])
+const runId = RunId.safeParse(location.pathname.split('/')[2]).data
 const screen = new Screen(canvas, seq => {
-  element('empty', HTMLElement).hidden = true
+  stage.dataset.picture = 'some'
   connection?.send({ type: 'ack', seq })
 })
-const connection = runId.success
-  ? new Connection({
-      runId: runId.data,
-      leave: leaveOf(runId.data),
-      onPhase: show,
-      onMessage: hear,
-      onFrame: frame => screen.show(frame),
-    })
-  : null
+const connection = runId === undefined ? null : connectionTo(runId)
 
-if (connection === null) show({ phase: 'refused', reason: 'this is not the address of a run' })
-else connection.start()
+function connectionTo(id: string): Connection | null {
+  void nameRun(element('run', HTMLElement), id)
+  const leave = arriveWith(id)
+  if (leave === null) {
+    show({ phase: 'refused', reason: 'the link is incomplete; copy all of it' })
+    return null
+  }
+  return new Connection({
+    runId: id,
+    leave,
+    onPhase: show,
+    onMessage: hear,
+    onFrame: frame => screen.show(frame),
+  })
+}
 
+if (runId === undefined) show({ phase: 'refused', reason: 'this is not the address of a run' })
+connection?.start()
+
+signIn.href = `/?then=${encodeURIComponent(location.pathname + location.search)}`
 again.addEventListener('click', () => connection?.start())
 fit.addEventListener('click', () => {
   const isFit = stage.dataset.fit !== 'true'
   stage.dataset.fit = String(isFit)
   fit.setAttribute('aria-pressed', String(isFit))
 })
-element('full', HTMLButtonElement).addEventListener('click', () => {
-  if (document.fullscreenElement === null) void stage.requestFullscreen()
+full.hidden = !document.fullscreenEnabled
+full.addEventListener('click', () => {
+  // All of the page, so that the line that says how it stands is on top of the picture.
+  if (document.fullscreenElement === null) void document.documentElement.requestFullscreen()
   else void document.exitFullscreen()
 })
+document.addEventListener('fullscreenchange', () => {
+  full.textContent = document.fullscreenElement === null ? 'Full screen' : 'Leave full screen'
+})
+// Another link to the same run is opened in this tab without the page being loaded again.
+addEventListener('hashchange', () => location.reload())
 setInterval(() => {
   const { fps, delayMs } = screen.figures()
-  const isLive = document.getElementById('state')?.dataset.phase === 'live'
-  element('fps', HTMLElement).textContent = isLive ? fps.toFixed(fps < 10 ? 1 : 0) : '–'
+  const isLive = phase === 'live'
+  const rate = fps === 0 ? 'still' : fps.toFixed(fps < 10 ? 1 : 0)
+  element('fps', HTMLElement).textContent = isLive ? rate : '–'
   element('delay', HTMLElement).textContent = isLive ? `${Math.round(delayMs)} ms` : '–'
 }, 1000)
 
-function show({ phase, reason }: Phase): void {
+function show({ phase: next, reason, remedy }: Phase): void {
+  phase = next
+  document.body.dataset.phase = phase
   element('state', HTMLElement).dataset.phase = phase
-  element('headline', HTMLElement).textContent = HEADLINES[phase]
-  element('reason', HTMLElement).textContent = reason === '' ? '' : `– ${reason}`
+  say('headline', HEADLINES[phase])
+  say('reason', reason === '' ? '' : `– ${reason}`)
+  say('empty', NO_PICTURE[phase])
   canvas.dataset.stale = String(phase !== 'live')
-  if (phase === 'ended' || phase === 'refused') mode.hidden = true
-  again.hidden = phase !== 'ended' && phase !== 'refused'
-  document.title = `${HEADLINES[phase]} – live view`
+  again.hidden = remedy !== 'try_again'
+  signIn.hidden = remedy !== 'sign_in'
+  document.title = `${HEADLINES[phase]} – ${runId === undefined ? 'live view' : `run ${shortId(runId)}`}`
+  if (phase === 'ended' || phase === 'refused') leaveControl()
+  showMode()
+}
+
+/** Once for each change: what is written again is read out again. */
+function say(id: string, text: string): void {
+  const place = element(id, HTMLElement)
+  if (place.textContent !== text) place.textContent = text
+}
+
+function showMode(): void {
+  const isOff = mode === 'control' && phase !== 'live'
+  badge.hidden = mode === null
+  badge.dataset.mode = isOff ? 'off' : (mode ?? 'off')
+  const control = isOff ? 'Input is off until the picture is back' : 'You control this browser'
+  say('mode', mode === 'control' ? control : 'View only')
 }
 
 function hear(message: ToViewer): void {
   if (message.type !== 'hello') return
   if (message.width !== null && message.height !== null)
     page = { width: message.width, height: message.height }
-  mode.hidden = false
-  mode.dataset.mode = message.mode
-  mode.textContent = message.mode === 'control' ? 'You control this browser' : 'View only'
-  mode.title =
-    message.mode === 'control' ? 'Click the picture to type; Shift+Esc gives the keyboard back' : ''
-  if (message.mode === 'control')
+  if (message.mode === 'view') leaveControl()
+  else
     release ??= takeControl(
       canvas,
       () => page,
-      event => connection?.send({ type: 'input', event }),
+      // What is done to a picture that is old is not for the page as it is now.
+      event => phase === 'live' && connection?.send({ type: 'input', event }),
     )
-  else {
-    release?.()
-    release = null
-  }
+  mode = message.mode
+  showMode()
+}
+
+function leaveControl(): void {
+  release?.()
+  release = null
+  mode = null
 }
 
 /**
- * A link's secret comes behind `#`, which no server sees. It is taken out of the address, where it could be read over
- * a shoulder or be kept in the history, and stays with this tab so that it can be loaded again.
+ * A link's secret is taken out of the address, where it could be read over a shoulder or be kept in the history, and
+ * stays with this tab so that it can be loaded again. What is left of one is taken out too.
  */
-function leaveOf(id: string): Leave {
-  const kept = `live-link ${id}`
-  const secret = location.hash.slice(1)
-  if (isWellFormedSecret('liveLink', secret)) {
-    sessionStorage.setItem(kept, secret)
-    history.replaceState(null, '', location.pathname + location.search)
-    return { kind: 'link', link: secret }
-  }
-  const link = sessionStorage.getItem(kept)
-  if (link !== null) return { kind: 'link', link }
-  const wanted = new URLSearchParams(location.search).get('mode')
-  return { kind: 'session', mode: wanted === 'control' ? 'control' : 'view' }
+function arriveWith(id: string): Leave | null {
+  const key = `live-link ${id}`
+  const leave = leaveOf(location.hash, location.search, sessionStorage.getItem(key))
+  if (leave?.kind === 'link') sessionStorage.setItem(key, leave.link)
+  if (location.hash !== '') history.replaceState(null, '', location.pathname + location.search)
+  return leave
 }

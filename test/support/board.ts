@@ -62,3 +62,8 @@ const JOB = `
 export function boardRun(image: string, mark: number) {
   return { image, command: node(JOB), env: { BOARD_MARK: String(mark) }, stream: true }
 }
+
+/** As the board shows the last two characters of its text. */
+export function textOf(two: string): Board['text'] {
+  return (two.charCodeAt(0) << 8) | two.charCodeAt(1)
+}

@@ -1,5 +1,5 @@
 import { fileURLToPath } from 'node:url'
-import { type Browser, chromium, type Page } from 'playwright-core'
+import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core'
 import { z } from 'zod'
 import { BOARD_BITS, BOARD_ROWS, type Board } from './board.ts'
 import { CHROMIUM } from './live.ts'
@@ -38,8 +38,9 @@ export class Viewer {
     this.page = page
   }
 
-  static async open(browser: Browser, url: string, viewport = { width: 1280, height: 900 }): Promise<Viewer> {
-    const page = await (await browser.newContext({ viewport })).newPage()
+  static async open(browser: Browser, url: string, options: BrowserContextOptions = {}): Promise<Viewer> {
+    const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options })
+    const page = await context.newPage()
     const viewer = await Viewer.behind(page)
     await page.goto(url)
     return viewer

@@ -1,5 +1,5 @@
 import type { STREAM_STATES } from '../../../protocol/run.ts'
-import type { BlankCause, ToViewer } from '../../../protocol/stream.ts'
+import { type BlankCause, RUNNER_AWAITED, type ToViewer } from '../../../protocol/stream.ts'
 
 /** What follows from who is there: what viewers are told, what the pool is told, and since when the runner is waited for. */
 
@@ -68,7 +68,5 @@ const BLANK_REASONS: Readonly<Record<BlankCause, string>> = {
 function whyConnecting({ publisher, blank }: Joint, wasLive: boolean): string {
   if (publisher && blank !== null) return BLANK_REASONS[blank]
   if (publisher) return 'the runner is connected; waiting for the first picture'
-  return wasLive
-    ? 'the connection to the runner was lost; waiting for it to come back'
-    : 'waiting for the runner to connect'
+  return wasLive ? RUNNER_AWAITED.again : RUNNER_AWAITED.first
 }

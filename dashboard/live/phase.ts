@@ -1,0 +1,46 @@
+import { STREAM_CLOSE } from '../../protocol/stream.ts'
+import type { Leave } from './leave.ts'
+
+/** What the page shows of the connection. */
+export interface Phase {
+  readonly phase: 'connecting' | 'waiting' | 'live' | 'ended' | 'refused'
+  readonly reason: string
+  /** What whoever watches can do about it. Nothing where only waiting helps, or not even that. */
+  readonly remedy?: Remedy
+}
+
+export type Remedy = 'try_again' | 'sign_in'
+
+export const HEADLINES: Readonly<Record<Phase['phase'], string>> = {
+  connecting: 'Connecting',
+  waiting: 'Waiting',
+  live: 'Live',
+  ended: 'Ended',
+  refused: 'Cannot be watched',
+}
+
+/** Where the picture will be, as long as there was none. */
+export const NO_PICTURE: Readonly<Record<Phase['phase'], string>> = {
+  connecting: 'No picture yet.',
+  waiting: 'The picture comes when the run has started.',
+  live: 'No picture yet.',
+  ended: 'The run has ended; there is no picture of it.',
+  refused: '',
+}
+
+/** A link that is not good stays so. Whoever has a session or a key may get another one. */
+export function refusalOf(leave: Leave, code: string | number | undefined, detail: string): Phase {
+  switch (code) {
+    case 'unauthenticated':
+    case STREAM_CLOSE.unauthenticated:
+      return leave.kind === 'link'
+        ? { phase: 'refused', reason: detail }
+        : { phase: 'refused', reason: 'open the link you were given, or sign in', remedy: 'sign_in' }
+    case 'feature_disabled':
+    case STREAM_CLOSE.forbidden:
+    case STREAM_CLOSE.malformed:
+      return { phase: 'refused', reason: detail, remedy: 'try_again' }
+    default:
+      return { phase: 'refused', reason: detail }
+  }
+}
