@@ -4,7 +4,7 @@ import { shortId } from '../kit/ids.ts'
 import { Connection } from './connection.ts'
 import { takeControl } from './controls.ts'
 import { type Leave, leaveOf } from './leave.ts'
-import { HEADLINES, NO_PICTURE, type Phase } from './phase.ts'
+import { HEADLINES, insteadOfPicture, type Phase } from './phase.ts'
 import { nameRun } from './run-name.ts'
 import { Screen } from './screen.ts'
 
@@ -81,13 +81,14 @@ setInterval(() => {
   element('delay', HTMLElement).textContent = isLive ? `${Math.round(delayMs)} ms` : '–'
 }, 1000)
 
-function show({ phase: next, reason, remedy }: Phase): void {
-  phase = next
+function show(next: Phase): void {
+  const { reason, remedy } = next
+  phase = next.phase
   document.body.dataset.phase = phase
   element('state', HTMLElement).dataset.phase = phase
   say('headline', HEADLINES[phase])
   say('reason', reason === '' ? '' : `– ${reason}`)
-  say('empty', NO_PICTURE[phase])
+  say('empty', insteadOfPicture(next))
   canvas.dataset.stale = String(phase !== 'live')
   again.hidden = remedy !== 'try_again'
   signIn.hidden = remedy !== 'sign_in'
@@ -106,7 +107,7 @@ function showMode(): void {
   const isOff = mode === 'control' && phase !== 'live'
   badge.hidden = mode === null
   badge.dataset.mode = isOff ? 'off' : (mode ?? 'off')
-  const control = isOff ? 'Input is off until the picture is back' : 'You control this browser'
+  const control = isOff ? 'Input is off' : 'You control this browser'
   say('mode', mode === 'control' ? control : 'View only')
 }
 

@@ -19,13 +19,19 @@ export const HEADLINES: Readonly<Record<Phase['phase'], string>> = {
   refused: 'Cannot be watched',
 }
 
-/** Where the picture will be, as long as there was none. */
-export const NO_PICTURE: Readonly<Record<Phase['phase'], string>> = {
-  connecting: 'No picture yet.',
-  waiting: 'The picture comes when the run has started.',
-  live: 'No picture yet.',
-  ended: 'The run has ended; there is no picture of it.',
-  refused: '',
+/** @returns what stands where the picture will be, as long as there was none */
+export function insteadOfPicture({ phase, reason }: Phase): string {
+  switch (phase) {
+    case 'connecting':
+    case 'live':
+      return 'No picture yet.'
+    case 'waiting':
+      return 'The picture comes when the run has started.'
+    case 'ended':
+      return 'The run has ended; there is no picture of it.'
+    case 'refused':
+      return `${reason.charAt(0).toUpperCase()}${reason.slice(1).replace(/\.$/, '')}.`
+  }
 }
 
 /** A link that is not good stays so. Whoever has a session or a key may get another one. */

@@ -13,7 +13,7 @@ import { Visitor } from '../../support/visitor.ts'
 
 const MARK = 0x5ac3
 const CONTROL = 'You control this browser'
-const OFF = 'Input is off until the picture is back'
+const OFF = 'Input is off'
 const PHONE = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true }
 
 describe.skipIf(!CAN_WATCH)('the page of a live view', () => {
