@@ -32,6 +32,7 @@ export default defineConfig({
       folder('deploy'),
       // GitHub's own checks of workflows are published in a form that Node alone does not load.
       { test: { ...folder('release').test, server: { deps: { inline: [/@actions\//] } } } },
+      folder('cli'),
       {
         test: {
           name: 'architecture',

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { resolve } from 'node:path'
 import { z } from 'zod'
+import { addressProblem, baseAddress } from '../protocol/address.ts'
 import { PoolId } from '../protocol/ids.ts'
 import { SLOT_LIMIT } from '../protocol/limits.ts'
 import { Labels, Name } from '../protocol/text.ts'
@@ -10,8 +11,6 @@ import { LOG_LEVELS, reasonOf } from './log.ts'
 import { SettingsError } from './settings-error.ts'
 
 /** Every setting of the runner, parsed once. A wrong one stops the process; a secret is never echoed. */
-
-const LOOPBACK = new Set(['localhost', '127.0.0.1', '[::1]'])
 
 /** Folders that others need: the state directory is shut to everybody but its owner. */
 const SYSTEM_FOLDERS: ReadonlySet<string> = new Set(
@@ -119,7 +118,8 @@ const Environment = z
     LOG_LEVEL: z.enum(LOG_LEVELS, { error: `expected one of ${LOG_LEVELS.join(', ')}` }).default('info'),
   })
   .superRefine((env, context) => {
-    const problem = urlProblem(env.CONTROL_PLANE_URL, env.RUNNER_ALLOW_HTTP === '1')
+    const allowHttp = { name: 'RUNNER_ALLOW_HTTP', isSet: env.RUNNER_ALLOW_HTTP === '1' }
+    const problem = addressProblem(env.CONTROL_PLANE_URL, allowHttp)
     if (problem !== null) context.addIssue({ code: 'custom', path: ['CONTROL_PLANE_URL'], message: problem })
   })
 
@@ -148,6 +148,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
   }
   return Object.freeze({
     ...parsed.data,
+    // A credential is known by the address it was given for.
     CONTROL_PLANE_URL: baseAddress(parsed.data.CONTROL_PLANE_URL),
     RUNNER_NAME_IS_DEFAULT: present.RUNNER_NAME === undefined,
   })
@@ -161,26 +162,6 @@ function fileProblem(path: string, check: (text: string) => void = () => undefin
   } catch (error) {
     return reasonOf(error)
   }
-}
-
-/** A credential is known by the address it was given for, so that every way to write one is the same address. */
-function baseAddress(text: string): URL {
-  const url = new URL(text)
-  url.pathname = url.pathname.replace(/\/+$/, '')
-  return url
-}
-
-const GOOD_ADDRESS = 'an address such as https://certyn.example.com, with the path where a proxy adds one'
-
-function urlProblem(text: string, allowHttp: boolean): string | null {
-  const url = URL.parse(text)
-  if (url === null || !/^https?:$/.test(url.protocol)) return `expected ${GOOD_ADDRESS}`
-  if (url.username !== '' || url.password !== '') {
-    return `must not hold a user name or password; expected ${GOOD_ADDRESS}`
-  }
-  if (/[?#]/.test(text)) return `must not hold a query or a fragment; expected ${GOOD_ADDRESS}`
-  if (url.protocol === 'https:' || LOOPBACK.has(url.hostname) || allowHttp) return null
-  return 'expected https://; plain http:// is taken for this machine only, or with RUNNER_ALLOW_HTTP=1'
 }
 
 /** Read anew on every registration attempt, so that a token can be put right while the runner waits. */

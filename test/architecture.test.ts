@@ -16,6 +16,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   runner: ['protocol'],
   agent: ['protocol'],
   dashboard: ['protocol'],
+  cli: ['protocol'],
 }
 /** Runs the same in the object, in the simulator and in tests, so it may know neither runtime nor storage. */
 const PURE = 'durable-objects/runner-pool/core'
