@@ -19,10 +19,15 @@ export function candidates(program: Command, words: readonly string[]): Candidat
   const typed = words.at(-1) ?? ''
   const before = words.slice(0, -1)
   const { command, operands, waiting } = walk(program, before)
-  if (waiting !== null) return valuesOf(waiting)
-  if (before.includes('--')) return 'files'
-  const found = typed.startsWith('-') ? optionsOf(command, before) : wordsOf(command, operands)
-  return found.filter(({ word }) => word.startsWith(typed))
+  const found =
+    waiting !== null
+      ? valuesOf(waiting)
+      : before.includes('--')
+        ? 'files'
+        : typed.startsWith('-')
+          ? optionsOf(command, before)
+          : wordsOf(command, operands)
+  return found === 'files' ? found : found.filter(({ word }) => word.startsWith(typed))
 }
 
 interface Place {

@@ -7,6 +7,8 @@ export interface NodeProgram {
   readonly entry: string
   readonly output: string
   readonly alias?: BuildOptions['alias']
+  /** Statements that come before the program and everything it is made of. */
+  readonly first?: string
 }
 
 /**
@@ -14,7 +16,10 @@ export interface NodeProgram {
  *
  * @returns the file's text
  */
-export async function nodeBundle(root: string, { entry, output, alias = {} }: NodeProgram): Promise<string> {
+export async function nodeBundle(
+  root: string,
+  { entry, output, alias = {}, first = '' }: NodeProgram,
+): Promise<string> {
   await build({
     absWorkingDir: root,
     entryPoints: [entry],
@@ -32,6 +37,7 @@ export async function nodeBundle(root: string, { entry, output, alias = {} }: No
         'const require = certynCreateRequire(import.meta.url)',
         'const __filename = import.meta.filename',
         'const __dirname = import.meta.dirname',
+        first,
       ].join('\n'),
     },
     keepNames: true,

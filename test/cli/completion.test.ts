@@ -33,6 +33,7 @@ describe('completion', () => {
 
   test('of values that are one of a few, and of files', () => {
     expect(words('keys', 'create', 'x', '--role', '')).toEqual(['viewer', 'member', 'admin'])
+    expect(words('keys', 'create', 'x', '--role', 'm')).toEqual(['member'])
     expect(words('completion', 'z')).toEqual(['zsh'])
     expect(words('runs', 'start', 'x', '--env-file', '')).toBe('files')
     expect(words('runs', 'artifacts', 'download', 'x', '-o', '')).toBe('files')

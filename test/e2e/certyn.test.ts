@@ -305,6 +305,22 @@ describe('certyn', () => {
     },
   )
 
+  test('completes what is typed in a shell, and evaluates none of it', async () => {
+    const evil = path.join(newFolder('shell'), 'evil')
+    const script = `
+      certyn() { ${certyn.command} "$@"; }
+      source <(certyn completion bash)
+      for words in 'certyn runs c' 'certyn keys create x$(touch\\ ${evil}) --role m'; do
+        read -ra COMP_WORDS <<<"$words"
+        COMP_CWORD=$((\${#COMP_WORDS[@]} - 1))
+        _certyn
+        echo "\${COMPREPLY[*]}"
+      done`
+    const options = { env: certyn.environment, encoding: 'utf8' } as const
+    expect(execFileSync('bash', ['-c', script], options)).toBe('cancel\nmember\n')
+    expect(existsSync(evil)).toBe(false)
+  })
+
   test('pages through a list as far as it is told to', async () => {
     const listed = async (...words: readonly string[]) => {
       const { items, next_cursor } = pageOf(Run).parse(await certyn.json('runs', 'list', ...words))

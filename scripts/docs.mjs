@@ -1,0 +1,3 @@
+import { launch } from './launch/launch.mjs'
+
+launch('scripts/docs/main.ts', process.argv.slice(2))
