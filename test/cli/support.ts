@@ -16,9 +16,10 @@ export class TestClock implements Clock {
     return 0.5
   }
 
-  async sleep(ms: number): Promise<void> {
-    this.slept.push(ms)
-    this.#now += ms
+  async sleep(ms: number, signals: readonly AbortSignal[]): Promise<void> {
+    const sleptMs = signals.some(signal => signal.aborted) ? 0 : ms
+    this.slept.push(sleptMs)
+    this.#now += sleptMs
   }
 }
 

@@ -94,13 +94,15 @@ describe('a signal while waiting', () => {
   })
 
   test('cancels where that was asked for, and waits for the end', async () => {
-    const { end, calls } = interrupted(
+    const { end, calls, clock } = interrupted(
       ['running', 'running', 'stopping', 'stopping', 'cancelled'],
       { 2: 0 },
       true,
     )
     expect(await end).toMatchObject({ how: 'ended', run: { status: 'cancelled' } })
     expect(calls).toEqual(['look', 'look', 'cancel', 'cancelled', 'look', 'look'])
+    // The signal ends the pause it came in, and no other.
+    expect(clock.slept).toEqual([1000, 0, 1000, 1000])
   })
 
   test('leaves all the same the second time, which an echo of the first is not', async () => {
