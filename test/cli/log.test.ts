@@ -33,6 +33,16 @@ describe('a log without its times', () => {
     expect(Buffer.from(text + whole.end(), 'latin1').toString()).toBe(plain)
   })
 
+  test('holds nothing back that cannot be a time', () => {
+    const whole = new PlainLog()
+    expect([
+      whole.push('Password: '),
+      whole.push('2026-01-01T00:'),
+      whole.push('\n20'),
+      whole.push('x'),
+    ]).toEqual(['Password: ', '2026-01-01T00:', '\n', '20x'])
+  })
+
   test('passes on what has no times', () => {
     const whole = new PlainLog()
     expect(whole.push('hello\nwor') + whole.push('ld\n') + whole.push('2026-01-01') + whole.end()).toBe(
