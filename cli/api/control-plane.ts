@@ -94,7 +94,9 @@ export class ControlPlane {
         if (!(error instanceof CommandFailure) || signal?.aborted) throw error
         const pauseMs = pauseBeforeRetry(error.failure, { attempt: made, repeat }, Math.random)
         if (pauseMs === null) throw error
-        await sleep(pauseMs, undefined, signal === undefined ? {} : { signal })
+        await sleep(pauseMs, undefined, signal === undefined ? {} : { signal }).catch(() => {
+          throw error
+        })
       }
     }
   }

@@ -3,7 +3,7 @@ import { Placement, Run } from '../../protocol/run.ts'
 import type { ControlPlane } from '../api/control-plane.ts'
 import { systemClock } from '../clock.ts'
 import { EXIT, exitOfRun } from '../exit-codes.ts'
-import { linesOf } from '../failure.ts'
+import { CommandFailure, linesOf } from '../failure.ts'
 import { seconds } from '../input/values.ts'
 import type { Interrupts } from '../interrupts.ts'
 import type { Output } from '../output/output.ts'
@@ -49,8 +49,8 @@ export async function showUntilEnd(
   try {
     const watcher = new Watcher(api, out, options.follow === true)
     const end = await waitForRun({
-      look: () => api.get(`/runs/${runId}`, Run),
-      cancel: () => api.call('POST', `/runs/${runId}/cancel`, Run, { repeat: 'safe' }),
+      look: signal => api.get(`/runs/${runId}`, Run, { signal }),
+      cancel: signal => api.call('POST', `/runs/${runId}/cancel`, Run, { repeat: 'safe', signal }),
       interrupts,
       cancelOnInterrupt: options.cancelOnInterrupt === true,
       limitMs: options.waitTimeout === undefined ? null : options.waitTimeout * 1000,
@@ -62,7 +62,7 @@ export async function showUntilEnd(
     out.status('')
     switch (end.how) {
       case 'ended':
-        await restOf(log, out, runId)
+        await restOf(log, out, runId, interrupts)
         if (!options.follow) out.show(end.run, () => [endText(end.run)])
         else if (out.isJson) out.item({ type: 'run', run: end.run }, () => '')
         else out.note(endText(end.run))
@@ -123,13 +123,18 @@ class Watcher {
   }
 }
 
-async function restOf(log: Promise<void>, out: Output, runId: string): Promise<void> {
-  let isLate = false
-  const limit = new AbortController()
-  const late = systemClock.sleep(LOG_END_MS, [limit.signal]).then(() => {
-    isLate = !limit.signal.aborted
+/** What became of the run is known by now, and a log that does not come changes nothing about it. */
+async function restOf(log: Promise<void>, out: Output, runId: string, interrupts: Interrupts): Promise<void> {
+  const missing = (why: string) => out.note(`${why}: \`certyn runs logs ${runId}\``)
+  const over = new AbortController()
+  const leaving = interrupts.first.aborted ? interrupts.second : interrupts.first
+  const late = systemClock.sleep(LOG_END_MS, [over.signal, leaving]).then(() => {
+    if (!over.signal.aborted) missing('the rest of the log is not there yet')
   })
-  await Promise.race([log, late])
-  limit.abort()
-  if (isLate) out.note(`the rest of the log is not there yet: \`certyn runs logs ${runId}\``)
+  const shown = log.catch(error => {
+    if (!(error instanceof CommandFailure)) throw error
+    if (!over.signal.aborted) missing(`the log was lost (${linesOf(error.failure)[0]})`)
+  })
+  await Promise.race([shown, late])
+  over.abort()
 }

@@ -6,8 +6,9 @@ import { CommandFailure, type Failure } from '../failure.ts'
 export const PATIENCE_MS = 5 * 60_000
 
 export interface WaitParts {
-  look(): Promise<Run>
-  cancel(): Promise<Run>
+  /** Fails as unreachable when the signal is aborted, so that nobody who leaves waits for an answer. */
+  look(signal: AbortSignal): Promise<Run>
+  cancel(signal: AbortSignal): Promise<Run>
   readonly interrupts: { readonly first: AbortSignal; readonly second: AbortSignal }
   readonly cancelOnInterrupt: boolean
   /** Of waiting, from the call on; null for as long as it takes. */
@@ -44,7 +45,11 @@ export async function waitForRun(parts: WaitParts): Promise<WaitEnd> {
     if (interrupts.second.aborted || (isInterrupted && !parts.cancelOnInterrupt)) {
       return { how: 'left', isCancelling }
     }
-    const run = await lookOnce(parts, seen, isInterrupted ? parts.cancel : parts.look)
+    const run = await lookOnce(parts, seen, () =>
+      isInterrupted
+        ? parts.cancel(interrupts.second)
+        : parts.look(isCancelling ? interrupts.second : interrupts.first),
+    )
     if (run !== null && isInterrupted) {
       isCancelling = true
       parts.onCancelled()

@@ -111,6 +111,14 @@ describe('a signal while waiting', () => {
     expect(calls).toEqual(['look', 'cancel', 'cancelled', 'look', 'look', 'look'])
   })
 
+  test('leaves although no answer comes', async () => {
+    const look = (signal: AbortSignal) =>
+      new Promise<Run>((_, reject) => signal.addEventListener('abort', () => reject(unreachable())))
+    const { end, interrupts } = waiting([], { look })
+    interrupts.arrived('SIGINT', 0)
+    expect(await end).toEqual({ how: 'left', isCancelling: false })
+  })
+
   test('that came before the first look cancels, too', async () => {
     const interrupts = new Interrupts()
     interrupts.arrived('SIGTERM', 0)
