@@ -63,12 +63,12 @@ export function programOf(child: ChildProcess): Program {
   }
 }
 
-/** What vitest and npm add is not what a program meets in real life. */
+/** What vitest, npm and a CI add is not what a program meets in real life. */
 export function cleanEnvironment(): Record<string, string> {
   const kept = Object.entries(process.env).filter(
     ([name, value]) =>
       value !== undefined &&
-      !/^(?:npm_|VITEST|VITE_|NODE_ENV$|TEST$|INIT_CWD$|CERTYN_|MINIFLARE_)/.test(name),
+      !/^(?:npm_|VITEST|VITE_|NODE_ENV$|TEST$|CI$|INIT_CWD$|CERTYN_|MINIFLARE_)/.test(name),
   )
   return Object.fromEntries(kept) as Record<string, string>
 }

@@ -152,7 +152,7 @@ describe.skipIf(!HAS_ENGINE || CHROMIUM === undefined)('an admin', () => {
     await viewer.sees('it count up', board => board.mark === MARK && board.count > since.count + 5)
     await admin.press('Take control')
     await admin.reads('You control this browser')
-    await admin.page.getByLabel('The browser of the run').click()
+    await admin.page.getByRole('img', { name: 'The browser of the run' }).click()
     await viewer.sees('the click', board => board.mark === MARK && board.clicks > 0)
     await admin.page.keyboard.press('Shift+Escape')
     letEnd(daemon?.stateDir ?? '', (await tenant.get(run.id)).session_id ?? '')
