@@ -6,6 +6,7 @@ import { z } from 'zod'
 import { addressProblem, baseAddress } from '../protocol/address.ts'
 import { PoolId } from '../protocol/ids.ts'
 import { SLOT_LIMIT } from '../protocol/limits.ts'
+import { OtlpEndpoint, OtlpHeaders } from '../protocol/otlp.ts'
 import { Labels, Name } from '../protocol/text.ts'
 import { LOG_LEVELS, reasonOf } from './log.ts'
 import { SettingsError } from './settings-error.ts'
@@ -111,10 +112,13 @@ const Environment = z
     RUNNER_MIN_DISK_MB: whole(0, 1_000_000_000, 'MB').default(1024),
     RUNNER_LOG_CAP_MB: whole(1, 1_000_000, 'MB').default(256),
     RUNNER_SESSION_DISK_MB: whole(1, 1_000_000_000, 'MB').nullable().default(null),
+    RUNNER_METRICS_PORT: whole(1, 65_535, 'a port').nullable().default(null),
     RUNNER_ALLOW_HTTP: z.enum(['0', '1'], { error: 'expected 0 or 1' }).default('0'),
     DOCKER_HOST: DockerHost.default('/var/run/docker.sock'),
     HTTPS_PROXY: ProxyUrl,
     NO_PROXY: OptionalText,
+    OTEL_EXPORTER_OTLP_ENDPOINT: OtlpEndpoint.nullable().default(null),
+    OTEL_EXPORTER_OTLP_HEADERS: OtlpHeaders.default({}),
     LOG_LEVEL: z.enum(LOG_LEVELS, { error: `expected one of ${LOG_LEVELS.join(', ')}` }).default('info'),
   })
   .superRefine((env, context) => {

@@ -48,6 +48,11 @@ export function classify(failure: ApiFailure): Severity {
   return failure.kind === 'refused' ? SEVERITIES[failure.problem.code] : 'retryable'
 }
 
+/** What kind of failure it was, in one of a few words that may be counted by. */
+export function errorTypeOf(failure: ApiFailure): string {
+  return failure.kind === 'refused' ? failure.problem.code : failure.kind
+}
+
 /** One line for the log: what happened and, where something can be done, what. */
 export function explain(failure: ApiFailure): string {
   switch (failure.kind) {

@@ -7,6 +7,7 @@ import { listenForUnexpected } from '../daemon/unexpected.ts'
 import { closeLog, createLog, standardOutput } from '../log.ts'
 import { readPolicy } from '../policy.ts'
 import { StateDirectory } from '../state/state-directory.ts'
+import { startTelemetry } from '../telemetry/telemetry.ts'
 import { unknownSettings } from '../unknown-settings.ts'
 
 /** `runner`: the daemon, until it is told to stop. */
@@ -42,7 +43,12 @@ async function daemon(parts: Pick<DaemonParts, 'config' | 'policy' | 'log' | 'ow
   const signals = listenForStop(log)
   const state = await StateDirectory.open(config.RUNNER_STATE_DIR)
   try {
-    await runDaemon({ ...parts, state, clock: systemClock, signals })
+    const telemetry = await startTelemetry(config, log)
+    try {
+      await runDaemon({ ...parts, state, clock: systemClock, signals, metrics: telemetry.metrics })
+    } finally {
+      await telemetry.close()
+    }
     log.info('stopped')
   } finally {
     state.release()

@@ -11,6 +11,7 @@ import type { Policy } from '../policy.ts'
 import { SettingsError } from '../settings-error.ts'
 import type { StateDirectory, StoredCredential } from '../state/state-directory.ts'
 import { supervise } from '../supervisor.ts'
+import type { RunnerMetrics } from '../telemetry/instruments.ts'
 import { type ExecutorSetup, setUpExecutor } from './engine-setup.ts'
 import { HealthState, healthLoop } from './health.ts'
 import { leavingLoop } from './leaving.ts'
@@ -28,6 +29,7 @@ export interface DaemonParts {
   readonly clock: Clock
   readonly log: Log
   readonly signals: StopSignals
+  readonly metrics: RunnerMetrics
   /** The program and arguments that start this program again. */
   readonly ownCommand: readonly [string, ...string[]]
 }

@@ -6,6 +6,7 @@ import type { Log } from '../log.ts'
 import type { Policy } from '../policy.ts'
 import type { StateDirectory } from '../state/state-directory.ts'
 import { supervise } from '../supervisor.ts'
+import type { RunnerMetrics } from '../telemetry/instruments.ts'
 import { doorbellLoop } from './doorbell-loop.ts'
 import { type HealthState, measureHost } from './health.ts'
 import { leavingLoop } from './leaving.ts'
@@ -36,6 +37,7 @@ interface MemberParts {
   readonly keeper: SessionKeeper
   readonly membership: Membership
   readonly health: HealthState
+  readonly metrics: RunnerMetrics
   readonly facts: ProcessFacts
   /** Whether a credential that was never taken should end the loops, because there is another way to get one. */
   readonly mayJoinAgain: () => boolean
@@ -53,6 +55,7 @@ export async function runMember(parts: MemberParts, outer: AbortSignal): Promise
     membership,
     ledger,
     log,
+    metrics: parts.metrics,
     onChange: () => sync.noticeChange(),
   })
   keeper.join(api, membership, () => {
@@ -99,7 +102,7 @@ export async function runMember(parts: MemberParts, outer: AbortSignal): Promise
 }
 
 function syncLoopOf(parts: MemberParts): SyncLoop {
-  const { api, clock, config, facts, health, keeper, log, membership, state } = parts
+  const { api, clock, config, facts, health, keeper, log, membership, metrics, state } = parts
   const replies = new ReplyLog(log)
   return new SyncLoop({
     api,
@@ -117,5 +120,6 @@ function syncLoopOf(parts: MemberParts): SyncLoop {
       keeper.sessions.wake()
     },
     onFailure: reason => health.set('control_plane', reason),
+    metrics,
   })
 }

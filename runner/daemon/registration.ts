@@ -2,13 +2,14 @@ import { createHash } from 'node:crypto'
 import type { ErrorCode } from '../../protocol/errors.ts'
 import type { RegisterRequest } from '../../protocol/runner-api.ts'
 import { backoffMs } from '../api/backoff.ts'
-import { explain } from '../api/classify.ts'
+import { errorTypeOf, explain } from '../api/classify.ts'
 import type { ApiClient, ApiFailure } from '../api/client.ts'
 import { jittered, sleep, stopwatch } from '../clock.ts'
 import { type Config, readRegistrationToken } from '../config.ts'
 import { type Log, reasonOf } from '../log.ts'
 import { SettingsError } from '../settings-error.ts'
 import type { StateDirectory, StoredCredential } from '../state/state-directory.ts'
+import type { RunnerMetrics } from '../telemetry/instruments.ts'
 import type { HealthState } from './health.ts'
 import { untilStored } from './storing.ts'
 
@@ -43,6 +44,7 @@ export interface RegistrationParts {
   readonly request: Omit<RegisterRequest, 'registration_token'>
   /** Shows what is in the way while it lasts. */
   readonly health: HealthState
+  readonly metrics: Pick<RunnerMetrics, 'registrationFailed'>
 }
 
 /**
@@ -54,7 +56,7 @@ export async function register(
   parts: RegistrationParts,
   signal: AbortSignal,
 ): Promise<StoredCredential | null> {
-  const { api, config, health, log, request, state } = parts
+  const { api, config, health, log, metrics, request, state } = parts
   for (let failures = 1; !signal.aborted; failures++) {
     const token = await readableToken(parts, failures, signal)
     if (token === null) continue
@@ -68,6 +70,7 @@ export async function register(
       log.info({ runner_id, pool_id: config.RUNNER_POOL_ID, name: request.name }, 'registered')
       return stored
     }
+    metrics.registrationFailed(errorTypeOf(result.failure))
     health.set('control_plane', `registration failed: ${explain(result.failure)}`)
     await untilOtherToken(config, token, complain(parts, result.failure, failures), signal)
   }

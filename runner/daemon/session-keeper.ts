@@ -8,6 +8,7 @@ import type { Policy } from '../policy.ts'
 import type { JournalEntry, LastSync, Observation } from '../session-types.ts'
 import type { StateDirectory, StoredCredential } from '../state/state-directory.ts'
 import { supervise } from '../supervisor.ts'
+import type { RunnerMetrics } from '../telemetry/instruments.ts'
 import { Collecting } from './collecting.ts'
 import { diskLoop } from './disk-loop.ts'
 import type { ExecutorSetup } from './engine-setup.ts'
@@ -28,6 +29,7 @@ interface SessionKeeperParts {
   readonly clock: Clock
   readonly log: Log
   readonly health: HealthState
+  readonly metrics: RunnerMetrics
   readonly setup: ExecutorSetup
   /** As it was found at the start, whoever it was given to. */
   readonly stored: StoredCredential | null
@@ -54,7 +56,7 @@ export class SessionKeeper {
   #onChange: () => void = () => undefined
 
   constructor(parts: SessionKeeperParts) {
-    const { clock, config, health, log, setup, state } = parts
+    const { clock, config, health, log, metrics, setup, state } = parts
     const entries = restoreEntries(parts)
     const lastSync = state.lastSync(log)
     const ledger = new SessionLedger({
@@ -78,7 +80,17 @@ export class SessionKeeper {
       log,
       onChange: () => sessions.wake(),
     })
-    const sessions = new SessionLoop({ ledger, executor, state, collecting, clock, log, onChange, onDoubt })
+    const sessions = new SessionLoop({
+      ledger,
+      executor,
+      state,
+      collecting,
+      clock,
+      log,
+      metrics,
+      onChange,
+      onDoubt,
+    })
     const observe = (seen: Observation) => {
       if (seen.type === 'listing') health.set('engine', null)
       if (seen.type === 'listing_failed') health.set('engine', 'the sessions on this host cannot be listed')
@@ -93,6 +105,7 @@ export class SessionKeeper {
       folderOf: (id: string) => state.sessionFolder(id),
       onChange: () => sessions.wake(),
     }
+    metrics.observeSlots(() => ({ total: slotsOf(parts), busy: ledger.liveCount() }))
     this.#clock = clock
     this.lastSync = lastSync
     this.ledger = ledger

@@ -4,9 +4,11 @@ import { Latch } from '../latch.ts'
 import type { Log } from '../log.ts'
 import type { JournalEntry, Observation } from '../session-types.ts'
 import type { StateDirectory } from '../state/state-directory.ts'
+import type { RunnerMetrics } from '../telemetry/instruments.ts'
 import { Attempts } from './attempts.ts'
 import type { Collecting } from './collecting.ts'
 import type { SessionLedger } from './ledger.ts'
+import type { Session } from './session.ts'
 import { type Call, type EngineAction, SessionCalls } from './session-calls.ts'
 import { logObservation } from './session-log.ts'
 
@@ -26,6 +28,7 @@ export interface SessionLoopParts {
   readonly collecting: Pick<Collecting, 'watch' | 'ended' | 'isSpooled' | 'isDone' | 'forget'>
   readonly clock: Clock
   readonly log: Log
+  readonly metrics: Pick<RunnerMetrics, 'orphanRemoved'>
   /** Something that a sync would say may have changed. */
   readonly onChange: () => void
   /** What is known of the Engine may be wrong: list it again. */
@@ -63,7 +66,8 @@ export class SessionLoop {
   }
 
   observe(seen: Observation): void {
-    const { ledger, clock, log } = this.#parts
+    const { ledger, clock, log, metrics } = this.#parts
+    if (seen.type === 'removed' && isOrphan(ledger.session(seen.session_id))) metrics.orphanRemoved()
     ledger.observe(seen, clock.now())
     if (seen.type === 'erased') this.#dropped.delete(seen.session_id)
     logObservation(log, 'session_id' in seen ? ledger.session(seen.session_id) : undefined, seen)
@@ -257,6 +261,11 @@ export class SessionLoop {
       this.#changed.raise()
     })
   }
+}
+
+/** Nobody spoke of it, or only a former runner of this host did. */
+function isOrphan(session: Readonly<Session> | undefined): boolean {
+  return session !== undefined && (session.entry === null || session.isFormer)
 }
 
 /** Whether the action must not wait for the call in flight. A SIGKILL waits only for what kills as well. */

@@ -4,6 +4,7 @@ import type { Log } from '../log.ts'
 import type { Policy } from '../policy.ts'
 import { Publisher } from '../relay/publisher.ts'
 import type { StateDirectory } from '../state/state-directory.ts'
+import type { RunnerMetrics } from '../telemetry/instruments.ts'
 import type { SessionLedger } from './ledger.ts'
 import type { Membership } from './runner-identity.ts'
 
@@ -17,6 +18,7 @@ export interface StreamLoopParts {
   readonly membership: Membership
   readonly ledger: Pick<SessionLedger, 'session' | 'streams'>
   readonly log: Log
+  readonly metrics: Pick<RunnerMetrics, 'relayFailed'>
   /** Something that a sync would say has changed. */
   readonly onChange: () => void
 }
@@ -58,7 +60,7 @@ export class StreamLoop {
   }
 
   #publish(id: string): void {
-    const { config, policy, state, membership, ledger, log, onChange } = this.#parts
+    const { config, policy, state, membership, ledger, log, metrics, onChange } = this.#parts
     const wishes = ledger.streams
     const stop = new AbortController()
     this.#publishers.set(id, stop)
@@ -71,6 +73,7 @@ export class StreamLoop {
       sessionId: id,
       folder: state.sessionFolder(id),
       log: about,
+      metrics,
       allowControlInput: policy.allow_control_input,
       onOpen: isOpen => {
         wishes.noteOpen(id, isOpen)

@@ -1,13 +1,14 @@
 import type { Health, LeaseReport, SyncRequest, SyncResponse } from '../../protocol/runner-api.ts'
 import { RUNNER_PROTOCOL } from '../../protocol/version.ts'
 import { backoffMs, floorMs, pauseCapMs } from '../api/backoff.ts'
-import { classify, explain } from '../api/classify.ts'
+import { classify, errorTypeOf, explain } from '../api/classify.ts'
 import { type ApiClient, type ApiFailure, CALL_TIMEOUT_MS } from '../api/client.ts'
-import { type Clock, jittered, sleep } from '../clock.ts'
+import { type Clock, jittered, sleep, stopwatch } from '../clock.ts'
 import { Latch } from '../latch.ts'
 import { type Log, reasonOf } from '../log.ts'
 import type { Draft } from '../session-types.ts'
 import type { StateDirectory } from '../state/state-directory.ts'
+import type { RunnerMetrics } from '../telemetry/instruments.ts'
 import { Complaint } from './complaint.ts'
 import type { SessionLedger } from './ledger.ts'
 import type { Refused } from './refusal.ts'
@@ -53,6 +54,7 @@ export interface SyncLoopParts {
   /** The ledger was changed by a reply. */
   readonly onApplied: (reply: SyncResponse, draft: Draft) => void
   readonly onFailure: (reason: string) => void
+  readonly metrics: Pick<RunnerMetrics, 'syncEnded'>
 }
 
 /** The one periodic call: full observed state in, full desired state out. */
@@ -123,9 +125,11 @@ export class SyncLoop {
     const sentAtMs = clock.now()
     this.#inFlight = true
     const identity = membership.identity
+    const took = stopwatch()
     const result = await api.sync(identity, request, signal, this.#timeoutMs())
     this.#inFlight = false
     if (signal.aborted) return { pauseMs: 0, floorMs: 0 }
+    this.#parts.metrics.syncEnded(took(), result.ok ? null : errorTypeOf(result.failure))
     // The first use of a new credential, by any call, ends the old one, also for a sync already on its way.
     const wasRotated = identity.credential !== membership.identity.credential
     if (!result.ok) return this.#failed(result.failure, request, wasRotated)

@@ -2,6 +2,7 @@ import type { BlankCause, Demand, FromPublisher, PublisherHello, ToPublisher } f
 import type { WebsocketParts } from '../api/websocket.ts'
 import type { Log } from '../log.ts'
 import { supervise } from '../supervisor.ts'
+import type { RunnerMetrics } from '../telemetry/instruments.ts'
 import { AgentLine } from './agent-line.ts'
 import { NewestFrame } from './newest-frame.ts'
 import { RelayLine } from './relay-line.ts'
@@ -11,6 +12,7 @@ export interface PublisherParts extends WebsocketParts {
   /** The session's folder on this host. */
   readonly folder: string
   readonly log: Log
+  readonly metrics: Pick<RunnerMetrics, 'relayFailed'>
   /** False where the policy file forbids it: input is then dropped here, whatever the control plane passes on. */
   readonly allowControlInput: boolean
   readonly onOpen: (isOpen: boolean) => void

@@ -6,6 +6,7 @@ import { address, runnerPath } from '../api/client.ts'
 import { agentFor, type WebsocketParts } from '../api/websocket.ts'
 import { sleep } from '../clock.ts'
 import type { Log } from '../log.ts'
+import type { RunnerMetrics } from '../telemetry/instruments.ts'
 import { Pulse } from './pulse.ts'
 import { bytesOf } from './received.ts'
 
@@ -23,6 +24,7 @@ const GOOD_SOCKET_MS = 10_000
 export interface RelayLineParts extends WebsocketParts {
   readonly sessionId: string
   readonly log: Log
+  readonly metrics: Pick<RunnerMetrics, 'relayFailed'>
   readonly onMessage: (message: ToPublisher) => void
   /** Whether the relay can be reached now. */
   readonly onOpen: (isOpen: boolean) => void
@@ -72,6 +74,7 @@ export class RelayLine {
       this.#parts.onOpen(false)
       if (signal.aborted) return
       if (over) return this.#parts.log.info({ reason }, 'the relay has no more use for this line')
+      this.#parts.metrics.relayFailed()
       failures = performance.now() - began > GOOD_SOCKET_MS ? 1 : failures + 1
       const pauseMs = backoffMs(failures, REDIAL_FLOOR_MS, Math.random, REDIAL_CAP_MS)
       const line = { reason, retry_in_ms: Math.round(pauseMs) }

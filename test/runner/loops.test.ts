@@ -15,6 +15,7 @@ import { Latch } from '../../runner/latch.ts'
 import type { LastSync, Observation } from '../../runner/session-types.ts'
 import { SettingsError } from '../../runner/settings-error.ts'
 import { STOP_LIMIT_MS, supervise } from '../../runner/supervisor.ts'
+import { NO_METRICS } from '../../runner/telemetry/instruments.ts'
 import {
   anEntry,
   anOffer,
@@ -75,6 +76,7 @@ function syncing(ledger: SessionLedger, answer: Answer, leaseTtlMs = Number.POSI
     about: {},
     onApplied: applied,
     onFailure: () => undefined,
+    metrics: NO_METRICS,
   } as unknown as SyncLoopParts
   return { loop: new SyncLoop(parts), log, requests, stored, applied, membership }
 }
@@ -375,6 +377,7 @@ function sessionLoop(ledger: SessionLedger, executor: object, around: Around = {
     log,
     onChange: () => undefined,
     onDoubt: around.onDoubt ?? (() => undefined),
+    metrics: NO_METRICS,
   } as unknown as SessionLoopParts
   const sessions = new SessionLoop(parts)
   const stop = new AbortController()

@@ -18,6 +18,7 @@ import { ReadPace } from '../../runner/relay/read-pace.ts'
 import * as relayLine from '../../runner/relay/relay-line.ts'
 import { connectStreamSocket } from '../../runner/relay/stream-socket.ts'
 import { StreamWishes } from '../../runner/relay/stream-wishes.ts'
+import { NO_METRICS } from '../../runner/telemetry/instruments.ts'
 import { sessionId } from './support/factories.ts'
 import { FakeAgent } from './support/fake-agent.ts'
 import { POOL, RUNNER } from './support/fake-control-plane.ts'
@@ -101,6 +102,7 @@ function publish(allowControlInput = true): { stop: AbortController; ended: Prom
     sessionId: SESSION,
     folder,
     log: aLog(),
+    metrics: NO_METRICS,
     allowControlInput,
     onOpen: () => undefined,
   })
@@ -464,6 +466,7 @@ describe('the stream loop', () => {
       membership: membership(),
       ledger: { session: () => session as never, streams },
       log: aLog(),
+      metrics: NO_METRICS,
       onChange: () => undefined,
     })
     const stop = new AbortController()

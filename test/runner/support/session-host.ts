@@ -11,6 +11,7 @@ import { Latch } from '../../../runner/latch.ts'
 import { createLog } from '../../../runner/log.ts'
 import { readPolicy } from '../../../runner/policy.ts'
 import { StateDirectory } from '../../../runner/state/state-directory.ts'
+import { NO_METRICS } from '../../../runner/telemetry/instruments.ts'
 import { aReply, NOTHING_TO_COLLECT, runId } from './factories.ts'
 import { removeDirectory, temporaryDirectory, until } from './runner-process.ts'
 
@@ -71,6 +72,7 @@ export class SessionHost {
       state,
       clock,
       log,
+      metrics: NO_METRICS,
       onChange,
       onDoubt,
     })
