@@ -15,7 +15,7 @@ function folder(name: string) {
   }
 }
 
-const OWN_FILES = ['worker', 'worker/node', 'workerd', 'runner', 'agent']
+const OWN_FILES = ['worker', 'worker/node', 'workerd', 'workerd/telemetry', 'runner', 'agent']
   .map(name => `test/${name}/vitest.config.ts`)
   .filter(file => existsSync(new URL(file, import.meta.url)))
 

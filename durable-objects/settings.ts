@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { Slug } from '../protocol/admin-api.ts'
 import { ImageReference } from '../protocol/image-reference.ts'
+import { OtlpEndpoint, OtlpHeaders } from '../protocol/otlp.ts'
 
 /**
  * Every setting of the control plane, parsed once from Worker vars or a process environment.
@@ -76,6 +77,8 @@ const SettingsSchema = z.object({
   Access__TeamDomain: TeamDomain.optional(),
   Access__Audience: Audience.optional(),
   RateLimits__Enabled: Flag.default(true),
+  OTEL_EXPORTER_OTLP_ENDPOINT: OtlpEndpoint.optional(),
+  OTEL_EXPORTER_OTLP_HEADERS: OtlpHeaders.optional(),
   OPERATOR_KEY: z.string().min(16, 'expected at least 16 characters').optional(),
 })
 
@@ -124,6 +127,18 @@ export interface AccessTeam {
 export function accessTeam(settings: Settings): AccessTeam | null {
   const { Access__TeamDomain: issuer, Access__Audience: audience } = settings
   return issuer === undefined || audience === undefined ? null : { issuer, audience }
+}
+
+/** Where telemetry goes, with what it needs to be let in there. */
+export interface OtlpTarget {
+  readonly endpoint: string
+  readonly headers: Readonly<Record<string, string>>
+}
+
+/** @returns null where nobody asked for telemetry: then nothing is counted */
+export function otlpTarget(settings: Settings): OtlpTarget | null {
+  const { OTEL_EXPORTER_OTLP_ENDPOINT: endpoint, OTEL_EXPORTER_OTLP_HEADERS: headers = {} } = settings
+  return endpoint === undefined ? null : { endpoint, headers }
 }
 
 /** Whether new work may start for this tenant; running sessions always finish. */

@@ -20,9 +20,7 @@ export function buildApp(): Hono<AppEnv> {
   for (const route of ROUTES) {
     const path = routerPath(route)
     methodsByPath.set(path, [...(methodsByPath.get(path) ?? []), route.method.toUpperCase()])
-    app.on(route.method.toUpperCase(), path, c =>
-      answer(c.env, route.limit, () => route.run(c.env, c.req.param())),
-    )
+    app.on(route.method.toUpperCase(), path, c => answerRoute(c.env, route, c.req.param()))
   }
   for (const [path, methods] of methodsByPath) {
     app.all(path, c =>
@@ -45,11 +43,22 @@ function routerPath(route: Route): string {
   return route.path.replaceAll(/\{([^}]+)\}/g, (_, name) => (name === 'name' ? ':name{.+}' : `:${name}`))
 }
 
+function answerRoute(
+  edge: Edge,
+  route: Route,
+  pathParams: Readonly<Record<string, string>>,
+): Promise<Response> {
+  const run = () => route.run(edge, pathParams)
+  const onEnd = (error: ErrorCode | null) => route.onEnd(edge, pathParams, error)
+  return answer(edge, route.limit, run, {}, onEnd)
+}
+
 async function answer(
   edge: Edge,
   limit: AddressLimit,
   run: () => Promise<Result<Reply<unknown>>>,
   headers: Readonly<Record<string, string>> = {},
+  onEnd: (error: ErrorCode | null) => void = () => undefined,
 ): Promise<Response> {
   let result: Result<Reply<unknown>>
   try {
@@ -57,13 +66,18 @@ async function answer(
   } catch (error) {
     // D1 failing, an object reset or overloaded, or a mistake of ours: the caller may try again, and we get to know.
     flushAudit(edge)
+    onEnd('overloaded')
     return unexpected(error, edge.requestId)
   }
   if (isCharged(limit, result)) {
     const limited = await addressLimit(edge)
     // Beyond the limit nothing more is written down either, or a flood would be one of rows.
-    if (!limited.ok) return problemResponse(limited.error, edge.requestId)
+    if (!limited.ok) {
+      onEnd(limited.error.code)
+      return problemResponse(limited.error, edge.requestId)
+    }
   }
+  onEnd(result.ok ? null : result.error.code)
   flushAudit(edge)
   if (result.ok) return replyResponse(result.value, edge.requestId)
   return (await pageInsteadOf(result.error, edge)) ?? problemResponse(result.error, edge.requestId, headers)

@@ -5,6 +5,7 @@ import type { AuditEntry } from './directory/audit-events.ts'
 import { type Directory, openDirectory } from './directory/database.ts'
 import type { Env, PoolStub, RelayStub } from './env.ts'
 import { mintId } from './ids.ts'
+import type { WorkerMetrics } from './telemetry/worker-metrics.ts'
 
 /** One request and everything its handling may touch. */
 export interface Edge {
@@ -23,6 +24,8 @@ export interface Edge {
   files(sessionId: string): SessionFilesRpc
   /** Work the answer does not wait for. Its failure is logged by whoever started it. */
   background(work: Promise<unknown>): void
+  /** Null where nobody asked for metrics. */
+  readonly metrics: WorkerMetrics | null
   /** Collected while the request is handled, written once after it. */
   readonly audit: AuditEntry[]
 }
@@ -31,6 +34,7 @@ export function openEdge(
   request: Request,
   env: Env,
   settings: Settings,
+  metrics: WorkerMetrics | null,
   context: Pick<ExecutionContext, 'waitUntil'>,
 ): Edge {
   return {
@@ -46,6 +50,7 @@ export function openEdge(
     relay: sessionId => env.SESSION_RELAY.getByName(sessionId),
     files: sessionId => env.SESSION_FILES.getByName(sessionId),
     background: work => context.waitUntil(work),
+    metrics,
     audit: [],
   }
 }

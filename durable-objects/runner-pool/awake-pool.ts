@@ -2,14 +2,16 @@ import { typeidUnboxed } from 'typeid-js'
 import type { Result } from '../../protocol/errors.ts'
 import { ID_PREFIXES } from '../../protocol/ids.ts'
 import { logLine, reasonOf } from '../log.ts'
-import { relayEnabled, runnersEnabled, type Settings } from '../settings.ts'
+import { otlpTarget, relayEnabled, runnersEnabled, type Settings } from '../settings.ts'
 import type { AlarmClock } from '../storage/alarm-clock.ts'
 import type { PoolContext, Rules } from './core/context.ts'
 import { sweep } from './core/expiry.ts'
+import { gaugesOf } from './core/gauges.ts'
 import type { Capacity, PoolRecord, RunnerMemo } from './core/model.ts'
 import { type SampleRecord, sampleIfDue } from './core/samples.ts'
 import type { Doorbells } from './doorbells.ts'
 import { HistoryDrain } from './history-drain.ts'
+import { PoolMetrics } from './pool-metrics.ts'
 import { Rings } from './rings.ts'
 import type { PoolStore } from './store/store.ts'
 
@@ -32,6 +34,7 @@ export interface PoolParts {
   database(): D1Database
   /** Tells the session's relay that it is over; its failure is nobody's business but its own. */
   endRelay(sessionId: string): void
+  inBackground(work: Promise<unknown>): void
 }
 
 /**
@@ -45,6 +48,8 @@ export class AwakePool {
   readonly history: HistoryDrain
   readonly #parts: PoolParts
   readonly #rings: Rings
+  /** Null where nobody asked for metrics. */
+  readonly #metrics: PoolMetrics | null
   readonly #memos = new Map<string, RunnerMemo>()
   readonly #capacities = new Map<string, Capacity>()
   #latest: number
@@ -60,6 +65,8 @@ export class AwakePool {
     this.history = new HistoryDrain(record, parts)
     this.#parts = parts
     this.#rings = new Rings(parts)
+    const target = otlpTarget(parts.settings)
+    this.#metrics = target === null ? null : new PoolMetrics(record, target, parts)
     this.#latest = parts.store.leases.latestRenewal()
     this.#wokeAt = this.now()
   }
@@ -81,7 +88,11 @@ export class AwakePool {
   #store<T>(ctx: PoolContext, decide: (ctx: PoolContext) => Result<T>): Result<T> {
     const state = { ...this.record }
     try {
-      return this.#parts.storage.transactionSync(() => decide(ctx))
+      return this.#parts.storage.transactionSync(() => {
+        const result = decide(ctx)
+        this.#metrics?.count(ctx.effects.measured, ctx.now)
+        return result
+      })
     } catch (error) {
       // Nothing of the command was stored, so nothing of it may stay in memory; the rest of it can be spared.
       Object.assign(this.record, state)
@@ -99,10 +110,37 @@ export class AwakePool {
   async onAlarm(isHere: () => boolean): Promise<void> {
     this.#despite(() => this.#sample())
     this.#despite(() => this.#sweep())
-    const saved = await this.history.inTime()
+    const [saved] = await Promise.all([this.history.inTime(), this.#metrics?.inTime(this.now())])
     if (!isHere()) return
     this.#parts.alarm.wakeBy(saved ? this.#sampleAt : this.now() + this.history.retryMs())
+    this.#despite(() => this.#sendCountsAgain())
     this.#despite(() => this.#prune())
+  }
+
+  /** Says what the pool is like, without waiting for anything to happen in it. */
+  introduce(): void {
+    const { inBackground } = this.#parts
+    if (this.#metrics === null) return
+    this.#look()
+    inBackground(this.#metrics.inTime(this.now()))
+  }
+
+  #look(): void {
+    const metrics = this.#metrics
+    if (metrics === null) return
+    this.command(ctx => {
+      metrics.look(ctx.now, gaugesOf(ctx))
+      return { ok: true, value: null }
+    })
+  }
+
+  /** Facts that were counted and that the metrics back end has not confirmed. */
+  get hasUnsentCounts(): boolean {
+    return this.#metrics?.hasCounts === true
+  }
+
+  #sendCountsAgain(): void {
+    if (this.#metrics !== null) this.#parts.alarm.wakeBy(this.#metrics.retryAt(this.now()))
   }
 
   /** One part of the alarm's work: what stops it must not stop the others. */
@@ -120,9 +158,11 @@ export class AwakePool {
     this.#sampleAt = null
     const sampled = this.command(ctx => {
       const newest = this.#newestSample === undefined ? ctx.store.samples.newest() : this.#newestSample
-      return { ok: true, value: sampleIfDue(ctx, newest) }
+      const sampled = sampleIfDue(ctx, newest)
+      return { ok: true, value: { ...sampled, isNew: sampled.newest !== newest } }
     })
     if (!sampled.ok) return
+    if (sampled.value.isNew) this.#look()
     this.#newestSample = sampled.value.newest
     this.#sampleAt = sampled.value.next
   }
@@ -177,6 +217,7 @@ export class AwakePool {
         hangUp: new Set(),
         seeking: [],
         workWaits: false,
+        measured: [],
       },
     }
   }
@@ -184,6 +225,7 @@ export class AwakePool {
   /** The command is stored by now. Whom the news of it does not reach finds it out by asking. */
   #apply(ctx: PoolContext): void {
     this.#parts.alarm.wakeBy(ctx.effects.wakeAt)
+    this.#metrics?.record(ctx.effects.measured)
     this.#leasesDueAt = Math.min(this.#leasesDueAt, ctx.effects.leaseDueAt ?? this.#leasesDueAt)
     for (const order of ctx.effects.streamsOrdered) this.#logOrder(order)
     try {

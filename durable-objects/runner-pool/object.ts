@@ -66,23 +66,26 @@ export class RunnerPool extends DurableObject<RunnerPoolEnv> implements RunnerPo
       settings: parsed.settings,
       database: () => this.env.DB,
       endRelay: sessionId => this.#endRelay(sessionId),
+      inBackground: work => ctx.waitUntil(work),
     }
     ctx.blockConcurrencyWhile(async () => {
       const { store, alarm } = this.#parts
       const pool = this.#open(() => store.open())
       if (pool === null) return
       // An alarm that was lost, or never armed before a crash, is made good here.
-      if ((await alarm.load()) === null && store.hasDues()) alarm.wakeBy(pool.now())
+      const isDue = () => store.hasDues() || pool.hasUnsentCounts
+      if ((await alarm.load()) === null && isDue()) alarm.wakeBy(pool.now())
     })
   }
 
   async initialise(identity: PoolIdentity): Promise<void> {
     if (this.#pool !== null) return
     const { store } = this.#parts
-    this.#open(() => {
+    const pool = this.#open(() => {
       store.initialise(identity)
       return store.open()
     })
+    pool?.introduce()
   }
 
   async previewDestroy(): Promise<Result<null>> {

@@ -33,6 +33,8 @@ export interface RelayParts {
   readonly alarm: AlarmClock
   readonly sockets: RelaySockets
   readonly settings: Pick<Settings, 'SelfHosted__RelayConnectTimeoutSeconds' | 'SelfHosted__MaxViewers'>
+  /** Whether anybody has asked for metrics. */
+  readonly counts: boolean
   report(identity: RelayIdentity, report: StreamReport): Promise<Result<{ live: boolean }>>
   goodSources(tenantId: string, sources: readonly string[], now: number): Promise<ReadonlySet<string>>
   onOver(relay: AwakeRelay): Promise<void>
@@ -97,6 +99,7 @@ export class AwakeRelay {
 
   joinPublisher(now: number): WebSocket {
     const client = this.#publisher.join(now)
+    this.#count({ connections: 1, timeouts: 0 })
     this.#frames.forget()
     this.#publisher.demand(true)
     this.#settle(now)
@@ -260,7 +263,14 @@ export class AwakeRelay {
 
   #facts(): StreamReport {
     const joint = this.#joint()
-    return { viewers: joint.viewers, publisher: joint.publisher, state: stateOf(joint) }
+    const { counts, store } = this.#parts
+    const facts = { viewers: joint.viewers, publisher: joint.publisher, state: stateOf(joint) }
+    return counts ? { ...facts, counts: { ...store.counts(), frames_dropped: this.#frames.dropped } } : facts
+  }
+
+  #count(more: { readonly connections: number; readonly timeouts: number }): void {
+    const { counts, store } = this.#parts
+    if (counts) store.count(more)
   }
 
   #connectTimeoutMs(): number {
@@ -270,6 +280,7 @@ export class AwakeRelay {
   #giveUpOnPublisher(): void {
     const waited_seconds = this.#parts.settings.SelfHosted__RelayConnectTimeoutSeconds
     const viewers = this.#parts.sockets.viewerCount
+    this.#count({ connections: 1, timeouts: 1 })
     this.#log('warn', 'relay_connect_timeout', { waited_seconds, viewers })
     const reason = `the runner did not connect within ${waited_seconds} s`
     this.#turnAway(() => ({ code: STREAM_CLOSE.publisherTimeout, reason }))

@@ -21,10 +21,16 @@ export class FrameFan {
   readonly #hello: (viewer: ViewerAttachment) => ToViewer
   /** Memory only: whoever wants it after it was forgotten has the publisher asked for another. */
   #last: LastFrame | null = null
+  #dropped = 0
 
   constructor(sockets: RelaySockets, hello: (viewer: ViewerAttachment) => ToViewer) {
     this.#sockets = sockets
     this.#hello = hello
+  }
+
+  /** Frames that viewers were not given, since the object woke. */
+  get dropped(): number {
+    return this.#dropped
   }
 
   get hasFrame(): boolean {
@@ -66,6 +72,7 @@ export class FrameFan {
     viewer.state = { ...viewer.state, ...size, flow: given.flow }
     this.#sockets.store(viewer)
     if (!given.sent) return
+    this.#dropped += given.skipped
     if (size !== null) sendTo(viewer.socket, this.#hello(viewer.state))
     if (given.skipped > 0) sendTo(viewer.socket, { type: 'gap', skipped: given.skipped })
     sendTo(viewer.socket, frame.bytes)

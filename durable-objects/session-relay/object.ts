@@ -4,7 +4,7 @@ import { parseJson } from '../../protocol/json.ts'
 import { PUBLISHER_PULSE, STREAM_CLOSE, STREAM_SUBPROTOCOL } from '../../protocol/stream.ts'
 import { echoClose } from '../echo-close.ts'
 import { reasonOf } from '../log.ts'
-import { parseSettings } from '../settings.ts'
+import { otlpTarget, parseSettings } from '../settings.ts'
 import { AlarmClock } from '../storage/alarm-clock.ts'
 import { DurableSql } from '../storage/durable-sql.ts'
 import { AwakeRelay, LOOK_MS, type RelayParts } from './awake-relay.ts'
@@ -55,6 +55,7 @@ export class SessionRelay extends DurableObject<SessionRelayEnv> implements Sess
       alarm: new AlarmClock(ctx.storage, { allowUnconfirmed: true }),
       sockets: new RelaySockets(ctx),
       settings: parsed.settings,
+      counts: otlpTarget(parsed.settings) !== null,
       report: ({ pool_id, run_id, session_id }, report) =>
         this.env.RUNNER_POOL.getByName(pool_id).streamChanged(run_id, session_id, report),
       goodSources: (tenantId, sources, now) => goodSources(this.env.DB, tenantId, sources, now),

@@ -66,4 +66,15 @@ export interface StreamReport {
   readonly viewers: number
   readonly publisher: boolean
   readonly state: 'off' | 'connecting' | 'live'
+  /** Only where metrics are asked for. */
+  readonly counts?: StreamCounts
+}
+
+/** Of the session so far. A report holds all of it, so that a report that is lost or comes twice miscounts nothing. */
+export interface StreamCounts {
+  /** Connections of the runner, with those that were waited for in vain. */
+  readonly connections: number
+  /** Those that were. */
+  readonly timeouts: number
+  readonly frames_dropped: number
 }

@@ -1,7 +1,7 @@
 import type { WatchMode } from '../../protocol/stream.ts'
 import { integer, integerOrNull, type Sql, text } from '../storage/sql.ts'
 import { type Course, OUTSET } from './core/joint.ts'
-import type { RelayIdentity, TicketGrant } from './rpc.ts'
+import type { RelayIdentity, StreamCounts, TicketGrant } from './rpc.ts'
 
 /** The relay's tables. Nothing is written before the first ticket or publisher names the session. */
 
@@ -21,6 +21,9 @@ export interface RelayRecord {
   readonly identity: RelayIdentity
   readonly course: Course
 }
+
+/** Of these every single one matters, so they outlive the memory of the object. */
+type Counts = Pick<StreamCounts, 'connections' | 'timeouts'>
 
 export type Ticket = Pick<TicketGrant, 'mode' | 'source' | 'source_expires_at' | 'source_max_viewers'>
 
@@ -75,6 +78,30 @@ export class RelayStore {
       wasLive ? 1 : 0,
       said,
     )
+  }
+
+  /** What was counted so far; creates nothing. */
+  counts(): Counts {
+    const [row] = this.#hasCounts() ? this.#sql.exec('SELECT * FROM counts') : []
+    if (row === undefined) return { connections: 0, timeouts: 0 }
+    return { connections: integer(row, 'connections'), timeouts: integer(row, 'timeouts') }
+  }
+
+  count(more: Counts): void {
+    if (!this.#hasCounts()) {
+      this.#sql.exec('CREATE TABLE counts (connections INTEGER NOT NULL, timeouts INTEGER NOT NULL)')
+      this.#sql.exec('INSERT INTO counts (connections, timeouts) VALUES (0, 0)')
+    }
+    this.#sql.exec(
+      'UPDATE counts SET connections = connections + ?, timeouts = timeouts + ?',
+      more.connections,
+      more.timeouts,
+    )
+  }
+
+  #hasCounts(): boolean {
+    const query = `SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'counts'`
+    return this.#sql.exec(query).length > 0
   }
 
   addTicket(grant: TicketGrant): void {

@@ -3,6 +3,7 @@ import { createRequire } from 'node:module'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Miniflare } from 'miniflare'
+import { BEFORE_THE_END } from '../../worker/telemetry/before-the-end.ts'
 import { checkpointDatabases } from './checkpoint.ts'
 import { applyMigrations } from './migrations.ts'
 
@@ -28,6 +29,7 @@ export const WORKER = {
 } as const
 
 const RATE_LIMIT_PERIOD_SECONDS = 60
+const DELIVERY_LIMIT_MS = 3_000
 
 export interface RuntimeOptions {
   readonly root: string
@@ -71,6 +73,7 @@ export async function startRuntime(options: RuntimeOptions): Promise<Runtime> {
         await worker.scheduled({ scheduledTime: new Date() })
       },
       stop: async () => {
+        if (options.vars.OTEL_EXPORTER_OTLP_ENDPOINT !== undefined) await deliverMetrics(miniflare)
         await miniflare.dispose()
         checkpointDatabases(data)
       },
@@ -79,6 +82,17 @@ export async function startRuntime(options: RuntimeOptions): Promise<Runtime> {
     await miniflare.dispose()
     throw error
   }
+}
+
+/** What the Worker has counted in its last second. A back end that is down must not keep the process from ending. */
+async function deliverMetrics(miniflare: Miniflare): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<void>(resolve => {
+    timer = setTimeout(resolve, DELIVERY_LIMIT_MS)
+  })
+  const worker = await miniflare.getWorker()
+  await Promise.race([worker.scheduled({ cron: BEFORE_THE_END }).catch(() => undefined), late])
+  clearTimeout(timer)
 }
 
 function workerOptions({

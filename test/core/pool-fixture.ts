@@ -61,6 +61,7 @@ export class TestPool {
         hangUp: new Set(),
         seeking: [],
         workWaits: false,
+        measured: [],
       },
     }
   }

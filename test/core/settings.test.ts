@@ -51,6 +51,10 @@ describe('settings', () => {
     ['Access__TeamDomain', 'ftp://acme.cloudflareaccess.com'],
     ['Access__TeamDomain', 'a b'],
     ['Access__Audience', 'two words'],
+    ['OTEL_EXPORTER_OTLP_ENDPOINT', 'collector:4318'],
+    ['OTEL_EXPORTER_OTLP_ENDPOINT', 'https://user:pass@collector.example'],
+    ['OTEL_EXPORTER_OTLP_HEADERS', 'secret'],
+    ['OTEL_EXPORTER_OTLP_HEADERS', 'authorization=%zz'],
   ])('%s=%s is refused by name, without the value', (name, value) => {
     const parsed = parseSettings({ [name]: value })
     if (parsed.ok) throw new Error('it was accepted')

@@ -180,6 +180,7 @@ export class PoolNode {
         hangUp: new Set(),
         seeking: [],
         workWaits: false,
+        measured: [],
       },
     }
   }

@@ -160,6 +160,12 @@ export class OtlpReceiver {
     return receiver
   }
 
+  /** It, and whoever is connected to it, keeps no process alive. */
+  unref(): void {
+    this.#server.unref()
+    this.#server.on('connection', socket => socket.unref())
+  }
+
   get url(): string {
     return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`
   }

@@ -47,6 +47,8 @@ export interface RouteSpec<
   /** Refusals of this route's own; those that follow from the guard and the inputs are added to the document. */
   readonly refusals?: readonly ErrorCode[]
   readonly limit?: AddressLimit
+  /** Told how every call has ended, also one that threw. */
+  readonly onEnd?: OnEnd
   readonly handle: (
     call: Call<C>,
     input: { params: z.output<Params>; query: z.output<Query>; body: z.output<Body> },
@@ -68,6 +70,9 @@ export type Tag =
 /** Which calls of a route count against the caller's address. */
 export type AddressLimit = 'every_call' | 'failures' | 'refused_credentials' | 'nothing'
 
+/** @param error why it was refused; null when it was answered */
+type OnEnd = (edge: Edge, pathParams: Readonly<Record<string, string>>, error: ErrorCode | null) => void
+
 export interface Call<C extends Caller> extends Edge {
   readonly caller: C
 }
@@ -79,6 +84,7 @@ export interface Route {
   readonly who: Who
   readonly needsFeature: boolean
   readonly limit: AddressLimit
+  readonly onEnd: OnEnd
   readonly documented: {
     readonly tag: Tag
     readonly summary: string
@@ -113,6 +119,7 @@ export function defineRoute<
     who: spec.guard.who,
     needsFeature: spec.needsFeature ?? false,
     limit: spec.limit ?? (spec.guard.who === 'public' ? 'failures' : 'refused_credentials'),
+    onEnd: spec.onEnd ?? (() => undefined),
     documented: {
       tag: spec.tag,
       summary: spec.summary,

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { logLine } from '../../durable-objects/log.ts'
 import { DOORBELL_HEADERS } from '../../durable-objects/runner-pool/rpc.ts'
-import { accepted, type Refusal, type Result, refused } from '../../protocol/errors.ts'
+import { accepted, type ErrorCode, type Refusal, type Result, refused } from '../../protocol/errors.ts'
 import { PoolId, RunnerId, SessionId } from '../../protocol/ids.ts'
 import {
   CredentialResponse,
@@ -49,8 +49,17 @@ export const runnerRoutes = [
       'runner_name_taken',
       'unsupported_protocol',
     ],
+    onEnd: (edge, _, error) => {
+      // Of the calls that do not get as far as the token, these are of runners and not of anybody.
+      if (error === 'unsupported_protocol') edge.metrics?.registrationFailed(null, error)
+    },
     async handle(call, { body }) {
-      const registered = await registerRunner(call, body)
+      const failed = (error: ErrorCode) => call.metrics?.registrationFailed(body.pool_id, error)
+      const registered = await registerRunner(call, body).catch(error => {
+        failed('overloaded')
+        throw error
+      })
+      if (!registered.ok) failed(registered.error.code)
       return registered.ok ? accepted(created(registered.value)) : registered
     },
   }),
@@ -67,9 +76,13 @@ export const runnerRoutes = [
     statuses: [200],
     answer: SyncResponse,
     refusals: ['not_found', 'boot_superseded', 'unsupported_protocol'],
+    onEnd: (edge, { pool_id = '' }, error) => edge.metrics?.syncEnded(pool_id, error),
     async handle(call, { params, body }) {
       const { credentialHash } = call.caller
+      const began = performance.now()
       const synced = await call.pool(params.pool_id).sync(params.runner_id, credentialHash, body)
+      const error = synced.ok ? null : synced.error.code
+      call.metrics?.syncTook(params.pool_id, performance.now() - began, error)
       return synced.ok ? accepted(done(synced.value)) : noted(call, params, synced)
     },
   }),

@@ -60,6 +60,7 @@ export function offer(
   }
   ctx.store.leases.insert(lease)
   wakeForLeaseBy(ctx, lease.offerEndsAt + ctx.rules.leaseGraceMs)
+  if (run.attempt === 0) ctx.effects.measured.push({ type: 'picked_up', afterMs: ctx.now - run.queuedAt })
   run.attempt += 1
   run.sessionId = lease.sessionId
   run.runnerId = runner.id
@@ -86,7 +87,10 @@ export function settleLoss(
     runner_lost_session: 'the runner no longer has the session',
     runner_removed: 'the runner was removed from the pool',
   }[code]
-  if (code === 'lease_expired') recordEvent(ctx, run, 'lease_expired', message)
+  if (code === 'lease_expired') {
+    recordEvent(ctx, run, 'lease_expired', message)
+    ctx.effects.measured.push({ type: 'lease_expired' })
+  }
   end(ctx, lease, run, { kind: 'failed', code, exitCode: null, message })
 }
 

@@ -1,4 +1,5 @@
 import type { PoolStore } from '../store/store.ts'
+import type { Measured } from './measured.ts'
 import type { Capacity, CommandRecord, Demand, PoolRecord, RunnerMemo } from './model.ts'
 
 /** Durations of the rules, in milliseconds, from the settings. */
@@ -59,6 +60,8 @@ export interface Effects {
   readonly seeking: Demand[]
   /** Whether any run that waits may go where it could not before. */
   workWaits: boolean
+  /** Worth counting, with the transaction or after it. */
+  readonly measured: Measured[]
 }
 
 export function wakeBy(ctx: PoolContext, at: number): void {

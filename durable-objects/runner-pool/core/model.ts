@@ -9,6 +9,7 @@ import type {
   StopReason,
 } from '../../../protocol/runner-api.ts'
 import type { Labels } from '../../../protocol/text.ts'
+import type { StreamCounts } from '../../session-relay/rpc.ts'
 
 /** Domain records of one pool. All times are epoch milliseconds on the object's own monotonic clock. */
 
@@ -63,6 +64,8 @@ export interface RunRecord {
   readonly id: string
   readonly spec: RunSpec
   status: RunStatus
+  /** Null where an earlier release has set it. */
+  statusSince: number | null
   /** Rises by one with every event; orders snapshots and events in the projection. */
   version: number
   /** Offers so far, as users see it. */
@@ -189,6 +192,8 @@ export interface StreamRecord {
   readonly publisher: boolean
   /** Whether there was a picture since somebody began to watch. */
   readonly opened: boolean
+  /** What the relay has counted so far; all 0 where nobody asked for metrics. */
+  readonly counts: StreamCounts
 }
 
 /** A run event on its way to D1. */

@@ -7,6 +7,7 @@ import {
   type TerminalStatus,
 } from '../../../protocol/run.ts'
 import { type PoolContext, wakeBy } from './context.ts'
+import { measureLeaving } from './measured.ts'
 import type { RunRecord } from './model.ts'
 
 /** How a run changes its state: every change is an event on its way to D1, and a terminal state is the last. */
@@ -36,7 +37,9 @@ export function recordEvent(
 
 export function moveTo(ctx: PoolContext, run: RunRecord, status: RunStatus, detail: string): void {
   if (run.status === status) return
+  measureLeaving(ctx, run)
   run.status = status
+  run.statusSince = ctx.now
   recordEvent(ctx, run, status, detail)
 }
 
@@ -57,6 +60,7 @@ export function finish(ctx: PoolContext, run: RunRecord, status: TerminalStatus,
   ctx.store.queue.clearDue(run.queueDeadline, run.id)
   ctx.store.runs.eraseEnv(run.id)
   ctx.store.runs.retain(run.id, ctx.now)
+  ctx.effects.measured.push({ type: 'run_ended', status, code: run.failure?.code ?? null })
   moveTo(ctx, run, status, detail)
   ctx.store.runs.update(run)
 }

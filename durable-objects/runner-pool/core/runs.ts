@@ -109,6 +109,7 @@ function newRecord(ctx: PoolContext, input: NewRun): RunRecord {
       metadata: input.metadata,
     },
     status: 'queued',
+    statusSince: ctx.now,
     version: 0,
     attempt: 0,
     attemptsSpent: 0,

@@ -2,6 +2,7 @@ import { accepted, type Result, refused } from '../../../protocol/errors.ts'
 import { isTerminal, type Run, type WaitingFor } from '../../../protocol/run.ts'
 import type { StreamReport, WatchableSession } from '../../session-relay/rpc.ts'
 import type { PoolContext } from './context.ts'
+import { countsSince, NOTHING_COUNTED } from './measured.ts'
 import type { CommandRecord, LeaseRecord, RunRecord, StreamRecord } from './model.ts'
 import { explain } from './placement.ts'
 import { recordEvent } from './run-state.ts'
@@ -23,7 +24,7 @@ export function streamChanged(
   const lease = run === null ? null : leaseOf(ctx, run, sessionId)
   if (run === null || lease === null) return accepted({ live: false })
   const before = ctx.store.streams.get(lease.runnerId, sessionId)
-  const { state, viewers, publisher } = report
+  const { state, viewers, publisher, counts = NOTHING_COUNTED } = report
   const stream: StreamRecord = {
     runnerId: lease.runnerId,
     sessionId,
@@ -31,7 +32,9 @@ export function streamChanged(
     viewers,
     publisher,
     opened: state !== 'off' && (state === 'live' || before?.opened === true),
+    counts,
   }
+  ctx.effects.measured.push({ type: 'relay', counts: countsSince(before?.counts ?? NOTHING_COUNTED, counts) })
   if (JSON.stringify(before) !== JSON.stringify(stream)) ctx.store.streams.put(stream)
   const version = run.version
   // Once for those who watch: a picture that comes and goes, as a job may have it, is no event each time.

@@ -2,6 +2,9 @@ import type { RunEventType } from '../../../protocol/run.ts'
 import { integer, type Sql, text, textOrNull } from '../../storage/sql.ts'
 import type { OutboxEntry } from '../core/model.ts'
 
+/** With D1 away for long there may be any number. */
+const OLDEST_LOOK = 1_000
+
 /** Run events D1 has not confirmed. The run's snapshot is read when they are projected. */
 export class OutboxTable {
   readonly #sql: Sql
@@ -38,6 +41,13 @@ export class OutboxTable {
 
   confirm(entry: Pick<OutboxEntry, 'runId' | 'seq'>): void {
     this.#sql.exec('DELETE FROM outbox WHERE run_id = ? AND seq = ?', entry.runId, entry.seq)
+  }
+
+  /** When the oldest entry was made; of very many, the oldest among the first. Null when there is none. */
+  oldestAt(): number | null {
+    const query = 'SELECT min(at) AS oldest FROM (SELECT at FROM outbox LIMIT ?)'
+    const [row] = this.#sql.exec(query, OLDEST_LOOK)
+    return typeof row?.oldest === 'number' ? row.oldest : null
   }
 
   isEmpty(): boolean {

@@ -17,8 +17,9 @@ export class RunTable {
   insert(run: RunRecord, env: Readonly<Record<string, string>>): void {
     this.#sql.exec(
       `INSERT INTO runs (run_id, spec, queued_at, status, version, attempt, attempts_spent, tried, lane_id, session_id,
-         runner_id, image_digest, queue_deadline, started_at, finished_at, exit_code, failure, cancel_requested_at)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+         runner_id, image_digest, queue_deadline, started_at, finished_at, exit_code, failure, cancel_requested_at,
+         status_since)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       run.id,
       JSON.stringify(run.spec),
       run.queuedAt,
@@ -33,7 +34,7 @@ export class RunTable {
     this.#sql.exec(
       `UPDATE runs SET status = ?, version = ?, attempt = ?, attempts_spent = ?, tried = ?, lane_id = ?,
          session_id = ?, runner_id = ?, image_digest = ?, queue_deadline = ?, started_at = ?, finished_at = ?,
-         exit_code = ?, failure = ?, cancel_requested_at = ?
+         exit_code = ?, failure = ?, cancel_requested_at = ?, status_since = ?
        WHERE run_id = ?`,
       ...mutableColumns(run),
       run.id,
@@ -115,6 +116,7 @@ function mutableColumns(run: RunRecord) {
     run.exitCode,
     run.failure === null ? null : JSON.stringify(run.failure),
     run.cancelRequestedAt,
+    run.statusSince,
   ]
 }
 
@@ -123,6 +125,7 @@ function toRun(row: Record<string, unknown>): RunRecord {
     id: text(row, 'run_id'),
     spec: json<RunSpec>(row, 'spec'),
     status: text(row, 'status') as RunStatus,
+    statusSince: integerOrNull(row, 'status_since'),
     version: integer(row, 'version'),
     attempt: integer(row, 'attempt'),
     attemptsSpent: integer(row, 'attempts_spent'),

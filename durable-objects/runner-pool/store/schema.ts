@@ -113,6 +113,14 @@ const MIGRATIONS: readonly string[] = [
   `
   ALTER TABLE runs ADD COLUMN cut_sessions TEXT NOT NULL DEFAULT '[]';
   `,
+  `
+  ALTER TABLE runs ADD COLUMN status_since INTEGER;
+  ALTER TABLE streams ADD COLUMN counts TEXT;
+  CREATE TABLE unsent_counts (
+    name TEXT NOT NULL, until INTEGER NOT NULL, since INTEGER NOT NULL, value INTEGER NOT NULL,
+    PRIMARY KEY (name, until)
+  ) WITHOUT ROWID;
+  `,
 ]
 
 /** True once the object was initialised; looking must not create anything. */

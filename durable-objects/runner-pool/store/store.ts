@@ -3,6 +3,7 @@ import { type Sql, text, textOrNull } from '../../storage/sql.ts'
 import type { PoolRecord } from '../core/model.ts'
 import type { PoolIdentity } from '../rpc.ts'
 import { CommandTable } from './commands.ts'
+import { CountTable } from './counts.ts'
 import { EndedSessionTable } from './ended-sessions.ts'
 import { LeaseTable } from './leases.ts'
 import { OutboxTable } from './outbox.ts'
@@ -24,6 +25,7 @@ export class PoolStore {
   readonly streams: StreamTable
   readonly endedSessions: EndedSessionTable
   readonly samples: SampleTable
+  readonly counts: CountTable
   readonly #sql: Sql
 
   constructor(sql: Sql) {
@@ -37,6 +39,7 @@ export class PoolStore {
     this.streams = new StreamTable(sql)
     this.endedSessions = new EndedSessionTable(sql)
     this.samples = new SampleTable(sql)
+    this.counts = new CountTable(sql)
   }
 
   /** The pool, or null for an object that was never initialised; creates nothing. */

@@ -1,4 +1,6 @@
-import { integer, type Sql, text } from '../../storage/sql.ts'
+import type { StreamCounts } from '../../session-relay/rpc.ts'
+import { integer, jsonOrNull, type Sql, text } from '../../storage/sql.ts'
+import { NOTHING_COUNTED } from '../core/measured.ts'
 import type { StreamRecord } from '../core/model.ts'
 
 /** Live views as the sessions' relays last reported them; only of sessions that somebody has watched. */
@@ -24,15 +26,22 @@ export class StreamTable {
 
   put(stream: StreamRecord): void {
     this.#sql.exec(
-      `INSERT OR REPLACE INTO streams (runner_id, session_id, state, viewers, publisher, opened)
-       VALUES (?, ?, ?, ?, ?, ?)`,
+      `INSERT OR REPLACE INTO streams (runner_id, session_id, state, viewers, publisher, opened, counts)
+       VALUES (?, ?, ?, ?, ?, ?, ?)`,
       stream.runnerId,
       stream.sessionId,
       stream.state,
       stream.viewers,
       stream.publisher ? 1 : 0,
       stream.opened ? 1 : 0,
+      JSON.stringify(stream.counts),
     )
+  }
+
+  /** Of all live views together. */
+  viewers(): number {
+    const [row] = this.#sql.exec('SELECT sum(viewers) AS viewers FROM streams')
+    return typeof row?.viewers === 'number' ? row.viewers : 0
   }
 
   /** @returns whether there was one */
@@ -50,5 +59,6 @@ function toStream(row: Record<string, unknown>): StreamRecord {
     viewers: integer(row, 'viewers'),
     publisher: integer(row, 'publisher') === 1,
     opened: integer(row, 'opened') === 1,
+    counts: jsonOrNull<StreamCounts>(row, 'counts') ?? NOTHING_COUNTED,
   }
 }
