@@ -57,6 +57,11 @@ const Audience = z
   .string()
   .regex(/^[\x21-\x7e]{1,256}$/, 'expected the Application Audience (AUD) tag of the Access application')
 
+const Ratio = z
+  .string()
+  .regex(/^(?:0(?:\.[0-9]+)?|1(?:\.0+)?)$/, 'expected a number from 0 to 1')
+  .transform(Number)
+
 const SettingsSchema = z.object({
   Features__SelfHostedRunnersEnabled: Flag.default(false),
   Features__SelfHostedRelayEnabled: Flag.default(false),
@@ -79,6 +84,7 @@ const SettingsSchema = z.object({
   RateLimits__Enabled: Flag.default(true),
   OTEL_EXPORTER_OTLP_ENDPOINT: OtlpEndpoint.optional(),
   OTEL_EXPORTER_OTLP_HEADERS: OtlpHeaders.optional(),
+  OTEL_TRACES_SAMPLER_ARG: Ratio.default(1),
   OPERATOR_KEY: z.string().min(16, 'expected at least 16 characters').optional(),
 })
 

@@ -1,6 +1,7 @@
 import * as z from 'zod'
 import { CommandId, PoolId, RunId, RunnerId, SessionId } from './ids.ts'
 import { SLOT_LIMIT, SYNC_ACK_LIMIT, SYNC_LEASE_LIMIT } from './limits.ts'
+import { TraceParent } from './otlp.ts'
 import { Resources } from './run.ts'
 import { Labels, Name, Note, plainText, Timestamp } from './text.ts'
 
@@ -170,6 +171,8 @@ export const Offer = z.object({
   attempt: z.number().int().positive(),
   offer_ttl_ms: z.number().int().min(0),
   job: Job,
+  /** Of the call that created the run, where it was traced. */
+  traceparent: detail(TraceParent),
 })
 export type Offer = z.infer<typeof Offer>
 

@@ -33,6 +33,8 @@ export interface JournalEntry {
   /** The same on the monotonic clock; null while it has not run, and when that clock has begun anew since. */
   readonly startedAtMs: number | null
   readonly finished_at: string | null
+  /** Of the call that created the run, where that was traced. */
+  readonly traceparent?: string
 }
 
 export type Notice = NonNullable<LeaseReport['notices']>[number]
@@ -133,4 +135,6 @@ export interface LedgerOptions {
   readonly restored: readonly JournalEntry[]
   /** Null when none is known of this boot of the kernel. */
   readonly lastSync: LastSync | null
+  /** Whether this runner has a span of its own for every session. */
+  readonly isTraced?: boolean
 }

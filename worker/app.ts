@@ -10,6 +10,7 @@ import { problemResponse, replyResponse } from './http/respond.ts'
 import type { AddressLimit, Route } from './http/route.ts'
 import { retrying } from './retry.ts'
 import { ROUTES } from './routes/all.ts'
+import { nameSpan } from './telemetry/active-span.ts'
 
 type AppEnv = { Bindings: Edge }
 
@@ -48,6 +49,7 @@ function answerRoute(
   route: Route,
   pathParams: Readonly<Record<string, string>>,
 ): Promise<Response> {
+  nameSpan(route.path)
   const run = () => route.run(edge, pathParams)
   const onEnd = (error: ErrorCode | null) => route.onEnd(edge, pathParams, error)
   return answer(edge, route.limit, run, {}, onEnd)

@@ -5,6 +5,7 @@ import type { AuditEntry } from './directory/audit-events.ts'
 import { type Directory, openDirectory } from './directory/database.ts'
 import type { Env, PoolStub, RelayStub } from './env.ts'
 import { mintId } from './ids.ts'
+import { activeTraceparent } from './telemetry/active-span.ts'
 import type { WorkerMetrics } from './telemetry/worker-metrics.ts'
 
 /** One request and everything its handling may touch. */
@@ -24,6 +25,8 @@ export interface Edge {
   files(sessionId: string): SessionFilesRpc
   /** Work the answer does not wait for. Its failure is logged by whoever started it. */
   background(work: Promise<unknown>): void
+  /** Of this request, as others are to know it; undefined where it is not traced. */
+  readonly traceparent: string | undefined
   /** Null where nobody asked for metrics. */
   readonly metrics: WorkerMetrics | null
   /** Collected while the request is handled, written once after it. */
@@ -50,6 +53,7 @@ export function openEdge(
     relay: sessionId => env.SESSION_RELAY.getByName(sessionId),
     files: sessionId => env.SESSION_FILES.getByName(sessionId),
     background: work => context.waitUntil(work),
+    traceparent: activeTraceparent(),
     metrics,
     audit: [],
   }

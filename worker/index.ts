@@ -7,6 +7,7 @@ import type { Env } from './env.ts'
 import { problemResponse } from './http/respond.ts'
 import { sweepHistory } from './retention.ts'
 import { BEFORE_THE_END } from './telemetry/before-the-end.ts'
+import { isTraced, Traces } from './telemetry/traces.ts'
 import { WorkerMetrics } from './telemetry/worker-metrics.ts'
 
 export { RunnerPool } from '../durable-objects/runner-pool/object.ts'
@@ -14,7 +15,12 @@ export { SessionFiles } from '../durable-objects/session-files/object.ts'
 export { SessionRelay } from '../durable-objects/session-relay/object.ts'
 
 type SetUp =
-  | { readonly ok: true; readonly settings: Settings; readonly metrics: WorkerMetrics | null }
+  | {
+      readonly ok: true
+      readonly settings: Settings
+      readonly metrics: WorkerMetrics | null
+      readonly traces: Traces | null
+    }
   | { readonly ok: false; readonly problems: readonly string[] }
 
 /** The bindings object lives as long as the isolate, so its settings are parsed once, and counts are kept with it. */
@@ -35,7 +41,9 @@ function makeSetUp(env: Env): SetUp {
     return parsed
   }
   const target = otlpTarget(parsed.settings)
-  return { ...parsed, metrics: target === null ? null : new WorkerMetrics(target) }
+  if (target === null) return { ...parsed, metrics: null, traces: null }
+  const ratio = parsed.settings.OTEL_TRACES_SAMPLER_ARG
+  return { ...parsed, metrics: new WorkerMetrics(target), traces: new Traces(target, ratio) }
 }
 
 const app = buildApp()
@@ -47,8 +55,14 @@ export default {
       const detail = `The control plane is set up wrongly: ${parsed.problems.join('; ')}`
       return problemResponse({ code: 'overloaded', detail }, newRequestId())
     }
-    const edge = openEdge(request, env, parsed.settings, parsed.metrics, context)
-    const response = await app.fetch(request, edge, context)
+    const handle = async () => {
+      const edge = openEdge(request, env, parsed.settings, parsed.metrics, context)
+      return await app.fetch(request, edge, context)
+    }
+    const response =
+      isTraced(request) && parsed.traces
+        ? await parsed.traces.trace(request, context, handle)
+        : await handle()
     parsed.metrics?.flush(work => context.waitUntil(work))
     return response
   },

@@ -112,6 +112,8 @@ export interface NewRun {
   readonly stream: boolean
   readonly max_attempts: number
   readonly metadata: Readonly<Record<string, string>>
+  /** Of the call that creates it, where that is traced. */
+  readonly traceparent?: string | undefined
 }
 
 export interface RegistrationIdentity {

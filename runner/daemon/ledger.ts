@@ -194,7 +194,7 @@ export class SessionLedger {
     }
     if (this.#takesNothing() || this.#fenced.has(offer.session_id)) return
     if (deadlineMs <= nowMs || this.liveCount() >= this.#options.slotsMax) return
-    this.#sessions.set(offer.session_id, offeredSession(offer, sentAtMs, this.#options.installationId))
+    this.#sessions.set(offer.session_id, offeredSession(offer, sentAtMs, this.#options))
   }
 
   #keep(session: Session, deadlineMs: number): void {

@@ -65,6 +65,7 @@ export class SessionKeeper {
       stopGraceMs: config.RUNNER_STOP_GRACE_SECONDS * 1000,
       restored: entries,
       lastSync,
+      isTraced: config.OTEL_EXPORTER_OTLP_ENDPOINT !== null,
     })
     const runIdOf = (id: string) => ledger.session(id)?.entry?.run_id ?? ''
     const formerInstallations = formerOnes(entries, parts)

@@ -28,7 +28,7 @@ export interface SessionLoopParts {
   readonly collecting: Pick<Collecting, 'watch' | 'ended' | 'isSpooled' | 'isDone' | 'forget'>
   readonly clock: Clock
   readonly log: Log
-  readonly metrics: Pick<RunnerMetrics, 'orphanRemoved'>
+  readonly metrics: Pick<RunnerMetrics, 'orphanRemoved' | 'sessionEnded'>
   /** Something that a sync would say may have changed. */
   readonly onChange: () => void
   /** What is known of the Engine may be wrong: list it again. */
@@ -68,10 +68,17 @@ export class SessionLoop {
   observe(seen: Observation): void {
     const { ledger, clock, log, metrics } = this.#parts
     if (seen.type === 'removed' && isOrphan(ledger.session(seen.session_id))) metrics.orphanRemoved()
+    const live = idsOf(seen).filter(id => ledger.session(id)?.phase.at !== 'ended')
     ledger.observe(seen, clock.now())
+    for (const id of live) this.#noteEnd(ledger.session(id))
     if (seen.type === 'erased') this.#dropped.delete(seen.session_id)
     logObservation(log, 'session_id' in seen ? ledger.session(seen.session_id) : undefined, seen)
     this.wake()
+  }
+
+  #noteEnd(session: Readonly<Session> | undefined): void {
+    if (session?.phase.at !== 'ended' || session.entry === null) return
+    this.#parts.metrics.sessionEnded(session.entry, session.phase.exit)
   }
 
   /** To be called after the ledger was changed by anything else. */
@@ -261,6 +268,11 @@ export class SessionLoop {
       this.#changed.raise()
     })
   }
+}
+
+function idsOf(seen: Observation): string[] {
+  if (seen.type === 'listing') return seen.found.map(({ session_id }) => session_id)
+  return 'session_id' in seen ? [seen.session_id] : []
 }
 
 /** Nobody spoke of it, or only a former runner of this host did. */

@@ -1,5 +1,6 @@
-import type { Exit, Offer } from '../../protocol/runner-api.ts'
-import type { Ending, JournalEntry, LastSync, Notice } from '../session-types.ts'
+import type { Exit, Job, Offer } from '../../protocol/runner-api.ts'
+import type { Ending, JournalEntry, LastSync, LedgerOptions, Notice } from '../session-types.ts'
+import { sessionTraceparent } from '../telemetry/traceparent.ts'
 
 /** Where a session stands in the Engine, as far as this process knows. */
 type Phase =
@@ -72,7 +73,12 @@ function blank(id: string): Session {
   }
 }
 
-export function offeredSession(offer: Offer, sentAtMs: number, installationId: string): Session {
+export function offeredSession(
+  offer: Offer,
+  sentAtMs: number,
+  { installationId, isTraced = false }: Pick<LedgerOptions, 'installationId' | 'isTraced'>,
+): Session {
+  const { traceparent } = offer
   const deadlineMs = sentAtMs + offer.offer_ttl_ms
   const entry: JournalEntry = {
     session_id: offer.session_id,
@@ -80,7 +86,7 @@ export function offeredSession(offer: Offer, sentAtMs: number, installationId: s
     run_id: offer.run_id,
     attempt: offer.attempt,
     step: 'accepted',
-    job: offer.job,
+    job: tracedJob(offer, isTraced),
     offer: { sentAtMs, deadlineMs },
     image_digest: null,
     ending: null,
@@ -88,8 +94,16 @@ export function offeredSession(offer: Offer, sentAtMs: number, installationId: s
     started_at: null,
     startedAtMs: null,
     finished_at: null,
+    ...(traceparent !== undefined && { traceparent }),
   }
   return { ...blank(offer.session_id), entry, deadlineMs, mayStart: true }
+}
+
+/** The job is told what it is a part of, unless it was started with a trace of its own. */
+function tracedJob({ job, session_id, traceparent }: Offer, isTraced: boolean): Job {
+  if (traceparent === undefined) return job
+  const TRACEPARENT = isTraced ? sessionTraceparent(traceparent, session_id) : traceparent
+  return { ...job, env: { TRACEPARENT, ...job.env } }
 }
 
 /**

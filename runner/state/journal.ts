@@ -3,6 +3,7 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { RunId, SessionId } from '../../protocol/ids.ts'
+import { TraceParent } from '../../protocol/otlp.ts'
 import { Exit, Job } from '../../protocol/runner-api.ts'
 import { END_REASONS, type JournalEntry } from '../session-types.ts'
 import { readJsonFile, syncDirectory, writeFileAtomic } from './files.ts'
@@ -25,6 +26,7 @@ const Entry = z.object({
   // An earlier release did not write it.
   startedAtMs: z.number().nullable().default(null),
   finished_at: z.string().nullable(),
+  traceparent: TraceParent.exactOptional(),
 })
 
 export class Journal {

@@ -1,3 +1,6 @@
+import type { Exit } from '../../protocol/runner-api.ts'
+import type { JournalEntry } from '../session-types.ts'
+
 /** Every instrument of the runner; docs/telemetry.md lists the same, and a test compares them. */
 export const RUNNER_METER = 'certyn.self_hosted.runner_daemon'
 
@@ -64,6 +67,11 @@ export const RUNNER_INSTRUMENTS = {
   },
 } as const satisfies Record<string, Instrument>
 
+export type SessionFacts = Pick<
+  JournalEntry,
+  'session_id' | 'run_id' | 'attempt' | 'job' | 'started_at' | 'finished_at' | 'traceparent'
+>
+
 /** What the loops have to say. */
 export interface RunnerMetrics {
   registrationFailed(errorType: string): void
@@ -71,6 +79,8 @@ export interface RunnerMetrics {
   syncEnded(durationMs: number, errorType: string | null): void
   relayFailed(): void
   orphanRemoved(): void
+  /** The session's part of the trace that its run belongs to, if any. */
+  sessionEnded(session: SessionFacts, exit: Exit): void
   /** @param look asked at every export */
   observeSlots(look: () => { readonly total: number; readonly busy: number }): void
 }
@@ -80,5 +90,6 @@ export const NO_METRICS: RunnerMetrics = {
   syncEnded: () => undefined,
   relayFailed: () => undefined,
   orphanRemoved: () => undefined,
+  sessionEnded: () => undefined,
   observeSlots: () => undefined,
 }

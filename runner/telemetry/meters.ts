@@ -12,7 +12,7 @@ import { type Instrument, RUNNER_INSTRUMENTS, type RunnerMetrics } from './instr
 const SYNC_BUCKETS_MS = [5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000]
 
 /** @param common attributes of every point */
-export function instrumentsOf(meter: Meter, common: Attributes): RunnerMetrics {
+export function instrumentsOf(meter: Meter, common: Attributes): Omit<RunnerMetrics, 'sessionEnded'> {
   const of = RUNNER_INSTRUMENTS
   const registrationFailures = counter(meter, of.registrationFailures)
   const syncFailures = counter(meter, of.syncFailures)

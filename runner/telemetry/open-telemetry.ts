@@ -8,6 +8,7 @@ import { sleep } from '../clock.ts'
 import { type Log, reasonOf } from '../log.ts'
 import { RUNNER_METER } from './instruments.ts'
 import { instrumentsOf } from './meters.ts'
+import { SessionSpans } from './session-spans.ts'
 import type { Telemetry, TelemetryConfig } from './telemetry.ts'
 
 /** The process ends within 10 s of a signal, and a metrics back end that is down must not use up what is left. */
@@ -22,20 +23,23 @@ export async function startOpenTelemetry(config: TelemetryConfig, log: Log): Pro
   const readers = [otlpReader(config), await prometheusReader(config, log)].filter(one => one !== null)
   if (readers.length === 0) return null
   setGlobalErrorHandler(complaintsTo(log))
-  const { RUNNER_POOL_ID, RUNNER_NAME } = config
-  const provider = new MeterProvider({
-    readers,
-    resource: resourceFromAttributes({
-      'service.name': 'certyn-runner',
-      'service.version': VERSION,
-      // Unique among those that run, and the same after a restart.
-      'service.instance.id': `${RUNNER_POOL_ID}/${RUNNER_NAME}`,
-    }),
+  const { OTEL_EXPORTER_OTLP_ENDPOINT: endpoint, RUNNER_POOL_ID, RUNNER_NAME } = config
+  const resource = resourceFromAttributes({
+    'service.name': 'certyn-runner',
+    'service.version': VERSION,
+    // Unique among those that run, and the same after a restart.
+    'service.instance.id': `${RUNNER_POOL_ID}/${RUNNER_NAME}`,
   })
+  const spans =
+    endpoint === null ? null : new SessionSpans(endpoint, config.OTEL_EXPORTER_OTLP_HEADERS, resource)
+  const provider = new MeterProvider({ readers, resource })
   return {
-    metrics: instrumentsOf(provider.getMeter(RUNNER_METER, VERSION), { pool: RUNNER_POOL_ID }),
+    metrics: {
+      ...instrumentsOf(provider.getMeter(RUNNER_METER, VERSION), { pool: RUNNER_POOL_ID }),
+      sessionEnded: (session, exit) => spans?.add(session, exit),
+    },
     close: async () => {
-      const closed = provider.shutdown().catch(error => complaintsTo(log)(error))
+      const closed = Promise.all([provider.shutdown(), spans?.close()]).catch(complaintsTo(log))
       await Promise.race([closed, sleep(LAST_EXPORT_LIMIT_MS)])
     },
   }

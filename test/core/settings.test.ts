@@ -26,6 +26,7 @@ describe('settings', () => {
       SelfHosted__ArtifactRetentionDays: 30,
       SelfHosted__HistoryRetentionDays: 90,
       RateLimits__Enabled: true,
+      OTEL_TRACES_SAMPLER_ARG: 1,
     })
   })
 
@@ -54,6 +55,7 @@ describe('settings', () => {
     ['OTEL_EXPORTER_OTLP_ENDPOINT', 'collector:4318'],
     ['OTEL_EXPORTER_OTLP_ENDPOINT', 'https://user:pass@collector.example'],
     ['OTEL_EXPORTER_OTLP_HEADERS', 'secret'],
+    ['OTEL_TRACES_SAMPLER_ARG', '1.5'],
     ['OTEL_EXPORTER_OTLP_HEADERS', 'authorization=%zz'],
   ])('%s=%s is refused by name, without the value', (name, value) => {
     const parsed = parseSettings({ [name]: value })

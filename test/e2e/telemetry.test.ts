@@ -10,10 +10,13 @@ import {
   WORKER_INSTRUMENTS,
 } from '../../durable-objects/telemetry/instruments.ts'
 import { ViewerTicket } from '../../protocol/live.ts'
+import { Run } from '../../protocol/run.ts'
 import { mintSecret } from '../../protocol/secrets.ts'
 import { decodeFrame, encodeFrame, ToViewer } from '../../protocol/stream.ts'
 import { ControlPlane, type Tenant } from '../support/control-plane.ts'
+import { letEnd } from '../support/jobs.ts'
 import { OtlpReceiver } from '../support/otlp-receiver.ts'
+import { Daemon } from '../support/runner.ts'
 import { opened, SpokenRunner } from '../support/spoken-runner.ts'
 import { until } from '../support/until.ts'
 
@@ -28,8 +31,7 @@ let controlPlane: ControlPlane
 beforeAll(async () => {
   receiver = await OtlpReceiver.start()
   controlPlane = await new ControlPlane({
-    OTEL_EXPORTER_OTLP_ENDPOINT: receiver.url,
-    OTEL_EXPORTER_OTLP_HEADERS: `x-api-key=${HEADERS_SECRET}`,
+    ...exportSettings(),
     Features__SelfHostedRelayEnabled: 'true',
     SelfHosted__LeaseTtlSeconds: '5',
     SelfHosted__LeaseGraceSeconds: '1',
@@ -41,6 +43,13 @@ afterAll(async () => {
   await controlPlane.stop()
   await receiver.stop()
 })
+
+function exportSettings() {
+  return {
+    OTEL_EXPORTER_OTLP_ENDPOINT: receiver.url,
+    OTEL_EXPORTER_OTLP_HEADERS: `x-api-key=${HEADERS_SECRET}`,
+  }
+}
 
 async function watch(tenant: Tenant, runId: string): Promise<WebSocket> {
   const { url, ticket } = await tenant.api.post(
@@ -212,6 +221,58 @@ describe('the control plane', () => {
     }
   })
 
+  test('a run is one trace, from the call that creates it to its job, over a restart of the daemon', async () => {
+    const tenant = await controlPlane.tenant()
+    const env = { ...exportSettings(), RUNNER_EXECUTOR: 'host' }
+    const daemon = await (await Daemon.of(controlPlane, tenant, { name: 'traced', env })).online(tenant)
+    const caller = { traceId: 'ab'.repeat(16), spanId: 'cd'.repeat(8) }
+    const answer = await fetch(`${controlPlane.url}/api/v1/environments/${tenant.environmentId}/runs`, {
+      method: 'POST',
+      headers: {
+        ...tenant.api.headers,
+        'content-type': 'application/json',
+        traceparent: `00-${caller.traceId}-${caller.spanId}-01`,
+      },
+      body: JSON.stringify({
+        image: 'certyn/none:1',
+        command: [
+          '/bin/sh',
+          '-c',
+          'echo "told $TRACEPARENT"; until [ -e artifacts/go ]; do sleep 0.1; done; exit 3',
+        ],
+      }),
+    })
+    const { id } = Run.parse(await answer.json())
+    const running = await tenant.reaches(id, 'running')
+    await daemon.end('SIGKILL')
+    await daemon.online(tenant)
+    letEnd(daemon.stateDir, running.session_id ?? '')
+    await tenant.ends(id)
+    await daemon.end('SIGTERM')
+
+    const ofTrace = () => receiver.spans.filter(span => span.traceId === caller.traceId)
+    await until('both spans have come', () => ofTrace().length === 2)
+    const [call, session] = ofTrace().sort((a, b) => (a.startTimeUnixNano < b.startTimeUnixNano ? -1 : 1))
+    expect(call).toMatchObject({
+      service: 'certyn-control-plane',
+      name: 'POST /api/v1/environments/{environment_id}/runs',
+      parentSpanId: caller.spanId,
+      attributes: { 'http.response.status_code': 201 },
+    })
+    expect(session).toMatchObject({
+      service: 'certyn-runner',
+      name: 'session',
+      parentSpanId: call?.spanId,
+      attributes: { 'certyn.run_id': id, 'certyn.session_id': running.session_id, 'process.exit.code': 3 },
+      status: { code: 2 },
+    })
+    const log = await (await tenant.api.fetch(`/runs/${id}/logs`)).text()
+    expect(log).toMatch(new RegExp(`told 00-${caller.traceId}-${session?.spanId}-0[13]$`, 'm'))
+    expect(receiver.spans.filter(({ name }) => name.includes('/runner/') || name.includes('fetch'))).toEqual(
+      [],
+    )
+  })
+
   test('exports every instrument with its name, unit, kind and meaning, and what it exports is OTLP', async () => {
     expect(receiver.wrong).toEqual([])
     for (const { name, kind, unit, description, attributes } of CONTROL_PLANE_INSTRUMENTS) {
@@ -225,7 +286,10 @@ describe('the control plane', () => {
       }
     }
     const known = new Set(CONTROL_PLANE_INSTRUMENTS.map(({ name }) => name))
-    expect(receiver.received.filter(({ metric }) => !known.has(metric.name as never))).toEqual([])
+    const others = receiver.received.filter(({ scope, metric }) => {
+      return scope === CONTROL_PLANE_METER && !known.has(metric.name)
+    })
+    expect(others).toEqual([])
     expect(receiver.headers.every(headers => headers['x-api-key'] === HEADERS_SECRET)).toBe(true)
     expect(controlPlane.output).not.toContain(HEADERS_SECRET)
   })

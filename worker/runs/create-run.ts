@@ -104,6 +104,7 @@ function targetOf(
     stream: body.stream,
     max_attempts: body.max_attempts,
     metadata: body.metadata,
+    traceparent: call.traceparent,
   }
   return accepted({ poolId: environment.pool_id, run })
 }

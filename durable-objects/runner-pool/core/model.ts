@@ -34,6 +34,8 @@ export interface RunSpec {
   readonly stream: boolean
   readonly maxAttempts: number
   readonly metadata: Readonly<Record<string, string>>
+  /** What its attempts are a part of; kept for as long as the run is. */
+  readonly traceparent?: string | undefined
 }
 
 /** Until then this runner lets others have the run. */

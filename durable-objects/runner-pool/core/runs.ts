@@ -107,6 +107,7 @@ function newRecord(ctx: PoolContext, input: NewRun): RunRecord {
       stream: input.stream,
       maxAttempts: input.max_attempts,
       metadata: input.metadata,
+      traceparent: input.traceparent,
     },
     status: 'queued',
     statusSince: ctx.now,

@@ -197,6 +197,7 @@ function toOffer(ctx: PoolContext, lease: LeaseRecord, run: RunRecord): Offer {
       resources: run.spec.resources,
       stream: run.spec.stream,
     },
+    ...(run.spec.traceparent !== undefined && { traceparent: run.spec.traceparent }),
   }
 }
 
