@@ -1,5 +1,4 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
-import { z } from 'zod'
 import {
   POOL_COUNTERS,
   POOL_GAUGES,
@@ -7,46 +6,20 @@ import {
 } from '../../../durable-objects/telemetry/instruments.ts'
 import { metered } from '../meter.ts'
 import { abortAll, exited, pass, running, TestPool, TestRunner, value } from '../world.ts'
+import { BackEnd } from './back-end.ts'
+
+/** As the objects' settings name it. */
+const backEnd = new BackEnd('collector')
 
 /** A pool's object with a metrics back end, its clock in the test's hand. */
-
-const Seen = z.object({
-  requests: z.number(),
-  repeated: z.number(),
-  wrong: z.array(z.string()),
-  points: z.array(
-    z.object({
-      name: z.string(),
-      value: z.number(),
-      attributes: z.record(z.string(), z.unknown()),
-      instance: z.string(),
-    }),
-  ),
-})
-
-async function seen(): Promise<z.infer<typeof Seen>> {
-  return Seen.parse(await (await fetch('http://control/')).json())
-}
-
-async function backEnd(mood: 'well' | 'failing' | 'forgetful' | 'hanging'): Promise<void> {
-  await fetch('http://control/', { method: 'PUT', body: mood })
-}
-
-async function valuesOf(pool: TestPool, { name }: { readonly name: string }): Promise<number[]> {
-  const { points } = await seen()
-  return points
-    .filter(point => point.name === name && point.attributes.pool === pool.id)
-    .map(point => point.value)
-}
-
-async function total(pool: TestPool, instrument: { readonly name: string }): Promise<number> {
-  return (await valuesOf(pool, instrument)).reduce((a, b) => a + b, 0)
-}
 
 /** A pool whose first export, in the background of its creation, is over. */
 async function introducedPool(): Promise<TestPool> {
   const pool = await TestPool.create()
-  await vi.waitFor(async () => expect(await valuesOf(pool, POOL_GAUGES.createdAt)).toHaveLength(1), 30_000)
+  await vi.waitFor(
+    async () => expect(await backEnd.valuesOf(pool.id, POOL_GAUGES.createdAt)).toHaveLength(1),
+    30_000,
+  )
   return pool
 }
 
@@ -60,10 +33,10 @@ async function expiring(pool: TestPool, count: number): Promise<void> {
   pass(60_000)
 }
 
-beforeEach(() => backEnd('well'))
+beforeEach(() => backEnd.is('well'))
 
 afterEach(async () => {
-  const { wrong, points } = await seen()
+  const { wrong, points } = await backEnd.seen()
   expect(wrong).toEqual([])
   for (const { attributes, instance } of points) expect(instance).toBe(attributes.pool)
 })
@@ -79,39 +52,39 @@ describe('expired leases', () => {
     await expiring(pool, 3)
     // Found by a call, which stores it; the alarm that would export it has not come.
     expect(value(await pool.rpc.summary()).stats.slots_busy).toBe(3)
-    await backEnd('failing')
+    await backEnd.is('failing')
     await pool.nextAlarm()
     expect(await pool.rows('SELECT * FROM leases')).toEqual([])
     await go(pool)
-    await backEnd('well')
+    await backEnd.is('well')
     await pool.nextAlarm()
-    expect(await total(pool, leasesExpired)).toBe(3)
+    expect(await backEnd.total(pool.id, leasesExpired)).toBe(3)
     expect(await pool.rows('SELECT * FROM unsent_counts')).toEqual([])
     await pool.passWithAlarms(26 * 3_600_000)
-    expect(await total(pool, leasesExpired)).toBe(3)
+    expect(await backEnd.total(pool.id, leasesExpired)).toBe(3)
   })
 
   test('are the same points again where only the answer was lost, and later ones come apart from them', async () => {
     const pool = await introducedPool()
-    await backEnd('forgetful')
+    await backEnd.is('forgetful')
     await expiring(pool, 2)
     await pool.nextAlarm()
-    expect(await total(pool, leasesExpired)).toBe(2)
+    expect(await backEnd.total(pool.id, leasesExpired)).toBe(2)
     await expiring(pool, 1)
     await pool.nextAlarm()
-    await backEnd('well')
-    const before = (await seen()).repeated
+    await backEnd.is('well')
+    const before = (await backEnd.seen()).repeated
     await pool.nextAlarm()
-    expect((await seen()).repeated).toBeGreaterThan(before)
+    expect((await backEnd.seen()).repeated).toBeGreaterThan(before)
     await pool.passWithAlarms(7_200_000)
-    expect(await total(pool, leasesExpired)).toBe(3)
+    expect(await backEnd.total(pool.id, leasesExpired)).toBe(3)
     expect(await pool.rows('SELECT * FROM unsent_counts')).toEqual([])
   })
 
   test('are sent less and less often while nobody takes them, and take up one row or two', async () => {
     const pool = await introducedPool()
     vi.spyOn(console, 'warn').mockImplementation(() => {})
-    await backEnd('failing')
+    await backEnd.is('failing')
     await expiring(pool, 1)
     await pool.passWithAlarms(3_600_000)
     await expiring(pool, 1)
@@ -131,14 +104,14 @@ describe('a back end that never answers', () => {
   test('delays no alarm by more than a second, no call at all, and is asked once at a time', async () => {
     const pool = await introducedPool()
     const warn = vi.spyOn(console, 'warn').mockImplementation(() => {})
-    await backEnd('hanging')
-    const before = (await seen()).requests
+    await backEnd.is('hanging')
+    const before = (await backEnd.seen()).requests
     await expiring(pool, 2)
     await pool.nextAlarm()
     expect(await pool.rows('SELECT * FROM leases')).toEqual([])
     const runner = await TestRunner.register(pool)
     await runner.sync()
-    expect((await seen()).requests - before).toBe(1)
+    expect((await backEnd.seen()).requests - before).toBe(1)
     // All of this while the export still waits for its answer.
     expect(warn).not.toHaveBeenCalled()
     await vi.waitFor(() => expect(String(warn.mock.calls)).toContain('metrics_not_delivered'), 30_000)
@@ -151,22 +124,22 @@ describe('what the pool is like', () => {
     const created = Math.floor(Date.now() / 1000)
     expect(await pool.alarmAt()).toBeNull()
     // The id is of the runtime's clock, the objects' runs a day ahead.
-    expect((await valuesOf(pool, POOL_GAUGES.createdAt))[0]).toBeGreaterThan(created - 2 * 86_400)
+    expect((await backEnd.valuesOf(pool.id, POOL_GAUGES.createdAt))[0]).toBeGreaterThan(created - 2 * 86_400)
     const runner = await TestRunner.register(pool)
     await pool.enqueue()
     await pool.enqueue()
     await pool.passWithAlarms(2_000)
     await pool.passWithAlarms(5 * 60_000)
-    expect(await valuesOf(pool, POOL_GAUGES.queueDepth)).toEqual([0, 2, 2, 2, 2, 2, 2])
-    const waits = await valuesOf(pool, POOL_GAUGES.queueOldestWait)
+    expect(await backEnd.valuesOf(pool.id, POOL_GAUGES.queueDepth)).toEqual([0, 2, 2, 2, 2, 2, 2])
+    const waits = await backEnd.valuesOf(pool.id, POOL_GAUGES.queueOldestWait)
     expect(waits.slice(2)).toEqual(waits.slice(2).map((_, i) => (waits[1] ?? 0) + 60 * (i + 1)))
     const { offers } = await runner.sync()
     await runner.sync(offers.map(({ session_id }) => exited(session_id)))
     await pool.passWithAlarms(120_000)
-    expect((await valuesOf(pool, POOL_GAUGES.queueDepth)).slice(7)).toEqual([0])
-    const { requests } = await seen()
+    expect((await backEnd.valuesOf(pool.id, POOL_GAUGES.queueDepth)).slice(7)).toEqual([0])
+    const { requests } = await backEnd.seen()
     await pool.passWithAlarms(24 * 3_600_000)
-    expect((await seen()).requests).toBe(requests)
+    expect((await backEnd.seen()).requests).toBe(requests)
   })
 
   test('tells how long D1 has been behind', async () => {
@@ -178,7 +151,7 @@ describe('what the pool is like', () => {
     }))
     await pool.enqueue()
     await pool.passWithAlarms(200_000)
-    const lags = await valuesOf(pool, POOL_GAUGES.outboxLag)
+    const lags = await backEnd.valuesOf(pool.id, POOL_GAUGES.outboxLag)
     // While D1 fails a sample waits for the next try, which is a minute away at the most.
     expect(Math.max(...lags)).toBeGreaterThanOrEqual(75)
   })
@@ -196,9 +169,9 @@ describe('runs', () => {
     pass(20_000)
     await runner.sync([exited(session, 1)])
     await pool.passWithAlarms(2_000)
-    expect(await total(pool, POOL_INSTRUMENTS.runsEnded)).toBe(1)
-    expect(await total(pool, POOL_INSTRUMENTS.pickupDuration)).toBe(1)
-    expect(await total(pool, POOL_INSTRUMENTS.stateDuration)).toBe(3)
+    expect(await backEnd.total(pool.id, POOL_INSTRUMENTS.runsEnded)).toBe(1)
+    expect(await backEnd.total(pool.id, POOL_INSTRUMENTS.pickupDuration)).toBe(1)
+    expect(await backEnd.total(pool.id, POOL_INSTRUMENTS.stateDuration)).toBe(3)
   })
 })
 

@@ -5,7 +5,8 @@ import { WORKERS } from '../../support/workers.ts'
 
 const root = new URL('../../../', import.meta.url).pathname
 
-let started: Promise<OtlpReceiver> | undefined
+/** By host name. */
+const receivers = new Map<string, Promise<OtlpReceiver>>()
 
 async function start(): Promise<OtlpReceiver> {
   const receiver = await OtlpReceiver.start()
@@ -13,13 +14,14 @@ async function start(): Promise<OtlpReceiver> {
   return receiver
 }
 
-/** The metrics back end, and a way for the tests to ask it what it has seen and to change its mood. */
+/** Metrics back ends, and `http://control/<host name>`: what one has seen (GET), and its mood (PUT). */
 async function outside(request: Request): Promise<Response> {
-  started ??= start()
-  const receiver = await started
-  const url = new URL(request.url)
-  if (url.hostname !== 'control') {
-    const { pathname } = url
+  const { hostname, pathname } = new URL(request.url)
+  const name = hostname === 'control' ? pathname.slice(1) : hostname
+  const starting = receivers.get(name) ?? start()
+  receivers.set(name, starting)
+  const receiver = await starting
+  if (hostname !== 'control') {
     return fetch(`${receiver.url}${pathname}`, {
       method: request.method,
       headers: { 'content-type': request.headers.get('content-type') ?? '' },
