@@ -8,10 +8,10 @@ import { metered } from '../meter.ts'
 import { abortAll, exited, pass, running, TestPool, TestRunner, value } from '../world.ts'
 import { BackEnd } from './back-end.ts'
 
+/** A pool's object with a metrics back end, its clock in the test's hand. */
+
 /** As the objects' settings name it. */
 const backEnd = new BackEnd('collector')
-
-/** A pool's object with a metrics back end, its clock in the test's hand. */
 
 /** A pool whose first export, in the background of its creation, is over. */
 async function introducedPool(): Promise<TestPool> {
