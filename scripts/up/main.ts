@@ -1,35 +1,33 @@
 import { mkdirSync } from 'node:fs'
-import { createServer } from 'node:net'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
-import { CreatedLiveLink } from '../../protocol/live.ts'
-import { isTerminal, Placement, Run } from '../../protocol/run.ts'
+import { pageOf, Runner } from '../../protocol/admin-api.ts'
 import { lockState, type StateLock } from '../control-plane/state-lock.ts'
 import { type Child, startChild } from './child.ts'
 import { type Demo, ensureDemo, operatorKey, registrationToken } from './demo.ts'
 import { findEngine } from './engine.ts'
+import { endSamples, formerSamples, sortFormer } from './former-samples.ts'
+import { parseOptions, type UpOptions, USAGE } from './options.ts'
+import { takePort } from './port.ts'
 import { dockerSample, hostSample, type Sample } from './sample.ts'
+import { runSample, showWatched, startWatchedRun } from './samples.ts'
 
 /**
  * `npm run up`: a control plane, a runner and one sample run, all on this machine, with their state in .certyn/.
  * Run again it goes on with the same tenant, pool and runner.
  */
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
-const FOLDER = path.join(ROOT, '.certyn')
-const KEYS = path.join(FOLDER, 'keys.json')
-const DEFAULT_PORT = 8787
 const READY_LIMIT_MS = 60_000
-const SAMPLE_LIMIT_MS = 180_000
+/** Under another address than before its name is free only when the lease of the one before it has ended. */
+const HEARD_LIMIT_MS = 120_000
 const POLL_MS = 250
-/** After this long in the queue, say what the run is waiting for. */
-const EXPLAIN_AFTER_MS = 15_000
-/** Enough to see that the page moves; the one to be watched stays for as long as somebody may want to look. */
-const SAMPLE_SECONDS = 3
-const WATCHED_SECONDS = 1800
+/** One to be watched and one for a run of the user's own. */
+const SLOTS_TO_WATCH = 2
 
-const flags = parseFlags()
+const flags = optionsOf(process.argv.slice(2))
+const KEYS = path.join(flags.stateDir, 'keys.json')
+const RUNNER_LOG = path.join(flags.stateDir, 'logs', 'runner.log')
 const children: Child[] = []
 let lock: StateLock | null = null
 const interrupted = Promise.withResolvers<never>()
@@ -41,15 +39,10 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
 
 class Interrupted extends Error {}
 
-function parseFlags(): { once?: boolean; port?: string } {
-  try {
-    const { values } = parseArgs({ options: { once: { type: 'boolean' }, port: { type: 'string' } } })
-    if (/^\d{1,5}$/.test(values.port ?? '0') && Number(values.port ?? 0) <= 65_535) return values
-    console.error('npm run up: --port: expected 0 to 65535')
-  } catch (error) {
-    console.error(`npm run up: ${error instanceof Error ? error.message : String(error)}`)
-  }
-  console.error('Usage: npm run up [-- [--once] [--port 8787]]')
+function optionsOf(args: readonly string[]): UpOptions {
+  const parsed = parseOptions(args, ROOT, process.env.INIT_CWD ?? process.cwd())
+  if (parsed.ok) return parsed.options
+  console.error(`npm run up: ${parsed.problem}\n${USAGE}`)
   process.exit(2)
 }
 
@@ -73,41 +66,93 @@ async function main(): Promise<number> {
 }
 
 async function up(): Promise<void> {
-  mkdirSync(path.join(FOLDER, 'logs'), { recursive: true, mode: 0o700 })
+  mkdirSync(path.join(flags.stateDir, 'logs'), { recursive: true, mode: 0o700 })
   takeFolder()
   const origin = await startControlPlane()
   const demo = await ensureDemo(origin, KEYS)
   const executor = await chooseExecutor()
+  const since = Date.now()
   const runner = await startRunner(origin, demo, executor)
-  await Promise.race([sampleRun(demo, executor.sample), failureOf(runner)])
-  printSummary(origin, demo, executor)
+  await Promise.race([samples(origin, demo, executor, since), failureOf(runner)])
   if (flags.once) return
-  if (executor.sample.live) await startWatchedRun(demo, executor.sample)
   console.log('Press Ctrl-C to stop.')
   await Promise.race(children.map(failureOf))
 }
 
+/** The sample, the summary and the run to watch; only what an earlier `npm run up` has not left running. */
+async function samples(origin: string, demo: Demo, executor: ChosenExecutor, since: number): Promise<void> {
+  const { sample } = executor
+  await heard(demo, executor, since)
+  const former = sortFormer(flags.once ? [] : await formerSamples(demo), sample.image, Date.now())
+  await endSamples(demo, flags.once ? await formerSamples(demo) : former.end)
+  if (former.keep !== null) {
+    console.log(`Sample run ${former.keep.id} still runs; going on with it.`)
+    printSummary(origin, demo)
+    return showWatched(demo, former.keep)
+  }
+  if (!flags.once && (await freeSlots(demo, executor)) === 0) {
+    console.log('Every slot has a run, so there is no sample this time.')
+    return printSummary(origin, demo)
+  }
+  await runSample(demo, sample, RUNNER_LOG)
+  const how = sample.live ? ' and drove a page in Chromium' : ''
+  console.log(`\nThe sample run succeeded on the ${executor.name} executor${how}.`)
+  printSummary(origin, demo)
+  if (flags.once || !sample.live) return
+  if ((await freeSlots(demo, executor)) >= SLOTS_TO_WATCH) {
+    return showWatched(demo, await startWatchedRun(demo, sample))
+  }
+  console.log(
+    'No run stays to be watched, because it would take the last free slot; MAX_CONCURRENCY sets how many there are.',
+  )
+}
+
+/** Until then the pool has only what an earlier daemon reported. */
+async function heard(demo: Demo, executor: ChosenExecutor, since: number): Promise<void> {
+  const until = Date.now() + HEARD_LIMIT_MS
+  while (Date.now() < until) {
+    const heartbeat = (await runnerOf(demo, executor))?.last_heartbeat_at ?? null
+    if (heartbeat !== null && Date.parse(heartbeat) > since) return
+    await sleep(POLL_MS)
+  }
+  throw new Error(`the runner was not heard for ${HEARD_LIMIT_MS / 1000} s; its log is ${RUNNER_LOG}`)
+}
+
+async function freeSlots(demo: Demo, executor: ChosenExecutor): Promise<number> {
+  const runner = await runnerOf(demo, executor)
+  return runner === undefined ? 0 : runner.slots.max - runner.slots.busy
+}
+
+async function runnerOf({ api, poolId }: Demo, executor: ChosenExecutor): Promise<Runner | undefined> {
+  const { items } = await api.get(`/pools/${poolId}/runners?limit=200`, pageOf(Runner))
+  return items.find(({ name }) => name === runnerName(executor))
+}
+
+function runnerName({ name }: ChosenExecutor): string {
+  return `demo-runner-${name}`
+}
+
 /** Two at once would write into one another's logs, and each would blame a part of the other's. */
 function takeFolder(): void {
-  const locked = lockState(FOLDER, '`npm run up`')
+  const locked = lockState(flags.stateDir, '`npm run up`')
   if (!locked.ok) throw new Error(`${locked.problem}: use that one, or stop it first`)
   lock = locked.lock
 }
 
 async function startControlPlane(): Promise<string> {
-  const port = await freePort()
+  const port = await takePort(flags.port, path.join(flags.stateDir, 'port'))
   console.log('Starting the control plane ...')
   const child = startChild({
     name: 'control plane',
     program: 'scripts/control-plane/main.ts',
-    args: ['--port', String(port), '--state-dir', path.join(FOLDER, 'control-plane')],
+    args: ['--port', String(port), '--state-dir', path.join(flags.stateDir, 'control-plane')],
     env: {
       Features__SelfHostedRunnersEnabled: 'true',
       Features__SelfHostedRelayEnabled: 'true',
       ...process.env,
       OPERATOR_KEY: operatorKey(KEYS, process.env.OPERATOR_KEY),
     },
-    logFile: path.join(FOLDER, 'logs', 'control-plane.log'),
+    logFile: path.join(flags.stateDir, 'logs', 'control-plane.log'),
   })
   children.push(child)
   const origin = `http://127.0.0.1:${port}`
@@ -168,87 +213,26 @@ async function startRunner(origin: string, demo: Demo, executor: ChosenExecutor)
       CONTROL_PLANE_URL: origin,
       RUNNER_POOL_ID: demo.poolId,
       REGISTRATION_TOKEN: token,
-      RUNNER_NAME: `demo-runner-${executor.name}`,
+      RUNNER_NAME: runnerName(executor),
       MAX_CONCURRENCY: process.env.MAX_CONCURRENCY ?? '2',
-      RUNNER_STATE_DIR: path.join(FOLDER, `runner-${executor.name}`),
+      RUNNER_STATE_DIR: path.join(flags.stateDir, `runner-${executor.name}`),
       RUNNER_EXECUTOR: executor.name,
       ...(executor.socket !== null && { DOCKER_HOST: `unix://${executor.socket}` }),
     },
-    logFile: path.join(FOLDER, 'logs', 'runner.log'),
+    logFile: RUNNER_LOG,
   })
   children.push(child)
   return child
 }
 
-function sampleBody(sample: Sample, seconds: number) {
-  return {
-    image: sample.image,
-    ...sample.run(seconds),
-    timeout_seconds: seconds + 60,
-    queue_timeout_seconds: 600,
-    stream: sample.live,
-  }
-}
-
-/** One more, which stays, and a link with which anybody may watch and drive it. */
-async function startWatchedRun({ api, environmentId }: Demo, sample: Sample): Promise<void> {
-  const body = sampleBody(sample, WATCHED_SECONDS)
-  let run = await api.post(`/environments/${environmentId}/runs`, body, Run)
-  while (run.status !== 'running') {
-    if (isTerminal(run.status))
-      throw new Error(`the run to watch ${run.status}: ${run.failure?.message ?? 'no reason'}`)
-    await sleep(POLL_MS)
-    run = await api.get(`/runs/${run.id}`, Run)
-  }
-  const link = { mode: 'control', expires_in_seconds: WATCHED_SECONDS, max_viewers: 10 }
-  const { url } = await api.post(`/runs/${run.id}/live-links`, link, CreatedLiveLink)
-  console.log(
-    `Watch a run live, and drive its page, for the next ${WATCHED_SECONDS / 60} minutes:\n  ${url}\n`,
-  )
-}
-
-async function sampleRun({ api, environmentId }: Demo, sample: Sample): Promise<void> {
-  const body = sampleBody(sample, SAMPLE_SECONDS)
-  let run = await api.post(`/environments/${environmentId}/runs`, body, Run)
-  console.log(`Sample run ${run.id}`)
-  const started = Date.now()
-  let said = ''
-  let explained = false
-  while (!isTerminal(run.status)) {
-    if (run.status !== said) console.log(`  ${run.status}`)
-    said = run.status
-    const waited = Date.now() - started
-    if (waited > SAMPLE_LIMIT_MS)
-      throw new Error(`the sample run is still ${run.status} after ${waited / 1000} s`)
-    if (run.status === 'queued' && waited > EXPLAIN_AFTER_MS && !explained) {
-      explained = true
-      const { waiting_for } = await api.get(`/runs/${run.id}/placement`, Placement)
-      console.log(
-        `  waiting for ${waiting_for ?? 'nothing'}; the runner's log is ${path.join(FOLDER, 'logs', 'runner.log')}`,
-      )
-    }
-    await sleep(POLL_MS)
-    run = await api.get(`/runs/${run.id}`, Run)
-  }
-  console.log(`  ${run.status}${run.exit_code === null ? '' : `, exit code ${run.exit_code}`}`)
-  if (run.status !== 'succeeded') {
-    const { failure } = run
-    throw new Error(
-      `the sample run ${run.status}: ${failure === null ? 'no reason' : `${failure.code}: ${failure.message}`}`,
-    )
-  }
-}
-
-function printSummary(origin: string, demo: Demo, executor: ChosenExecutor): void {
+function printSummary(origin: string, demo: Demo): void {
   console.log(`
-The sample run succeeded on the ${executor.name} executor${executor.sample.live ? ' and drove a page in Chromium' : ''}.
-
   Dashboard   ${origin}/   (sign in with the admin key)
   API         ${origin}/api/v1   (reference: ${origin}/docs)
   Admin key   ${demo.adminKey}
   Pool        ${demo.poolId}
   Environment ${demo.environmentId}
-  Logs        ${path.join(FOLDER, 'logs')}
+  Logs        ${path.join(flags.stateDir, 'logs')}
 `)
 }
 
@@ -262,26 +246,4 @@ async function failureOf(child: Child): Promise<never> {
 async function stopAll(): Promise<void> {
   for (const child of [...children].reverse()) await child.stop()
   lock?.release()
-}
-
-async function freePort(): Promise<number> {
-  const wanted = Number(flags.port ?? DEFAULT_PORT)
-  const got = await tryPort(wanted)
-  if (got !== null) return got
-  if (flags.port !== undefined) throw new Error(`--port: ${flags.port} is already in use`)
-  console.log(`Port ${DEFAULT_PORT} is in use, taking another.`)
-  const other = await tryPort(0)
-  if (other === null) throw new Error('no free port on 127.0.0.1')
-  return other
-}
-
-function tryPort(port: number): Promise<number | null> {
-  return new Promise(resolve => {
-    const server = createServer()
-    server.on('error', () => resolve(null))
-    server.listen(port, '127.0.0.1', () => {
-      const address = server.address()
-      server.close(() => resolve(typeof address === 'object' && address !== null ? address.port : null))
-    })
-  })
 }
