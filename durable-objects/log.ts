@@ -1,8 +1,12 @@
 type Fields = Readonly<Record<string, string | number | boolean | null | readonly string[]>>
 
-/** One JSON object per line, the form Workers Logs indexes. Callers pass ids and codes, never bodies or headers. */
+/**
+ * One JSON object per line, the form Workers Logs indexes, with `time`, `level` and `msg` as the runner's lines have
+ * them; `msg` is the event in words. Callers pass ids and codes, never bodies or headers.
+ */
 export function logLine(level: 'info' | 'warn' | 'error', event: string, fields: Fields = {}): void {
-  console[level](JSON.stringify({ level, event, ...fields }))
+  const time = new Date().toISOString()
+  console[level](JSON.stringify({ level, time, event, ...fields, msg: event.replaceAll('_', ' ') }))
 }
 
 const REASON_LIMIT_CHARS = 300

@@ -2,6 +2,7 @@ import { mkdirSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { buildDashboard } from '../build/dashboard.ts'
 import { type Front, listen } from './front.ts'
+import { say, sayForRuntime } from './log.ts'
 import { type ControlPlaneOptions, parseOptions, USAGE } from './options.ts'
 import { type Runtime, startRuntime } from './runtime.ts'
 import { lockState, type StateLock } from './state-lock.ts'
@@ -18,13 +19,13 @@ if (args.includes('--help') || args.includes('-h')) {
 }
 const parsed = parseOptions(args, process.env, process.env.INIT_CWD ?? process.cwd())
 if (!parsed.ok) {
-  for (const problem of parsed.problems) console.error(`control plane: ${problem}`)
+  for (const problem of parsed.problems) say('error', problem)
   process.exit(EXIT_WRONG_SETTING)
 }
 await run(parsed.options)
 
 async function run(options: ControlPlaneOptions): Promise<void> {
-  for (const warning of options.warnings) console.error(`control plane: ${warning}`)
+  for (const warning of options.warnings) say('warn', warning)
   const lock = takeState(options.stateDir)
   const front = await takePort(options)
   let runtime: Runtime | undefined
@@ -45,24 +46,24 @@ async function run(options: ControlPlaneOptions): Promise<void> {
       assets,
       stateDir: options.stateDir,
       vars: options.vars,
-      log,
+      log: sayForRuntime,
     })
   } catch (error) {
     if (stopping) return
     return fail(`could not start: ${error instanceof Error ? error.message : String(error)}`)
   }
   if (stopping) return
-  for (const name of runtime.migrated) console.log(`control plane: applied migration ${name}`)
+  for (const name of runtime.migrated) say('info', `applied migration ${name}`)
   front.open(runtime.url)
   sweepDaily(runtime)
-  console.log(`control plane: ready on ${front.url} (state in ${options.stateDir})`)
+  say('info', `ready on ${front.url} (state in ${options.stateDir})`)
 }
 
 /** Also at every start, so that a control plane that is often restarted gets its turn. */
 function sweepDaily(runtime: Runtime): void {
   const sweep = () =>
     runtime.runScheduled().catch(error => {
-      console.error(`control plane: the daily sweep failed and is tried again tomorrow: ${String(error)}`)
+      say('error', `the daily sweep failed and is tried again tomorrow: ${String(error)}`)
     })
   void sweep()
   setInterval(sweep, DAY_MS).unref()
@@ -96,16 +97,11 @@ async function shutDown(front: Front, runtime: Runtime | undefined, lock: StateL
   await front.close()
   await runtime?.stop()
   lock.release()
-  console.log('control plane: stopped')
+  say('info', 'stopped')
   process.exit(0)
 }
 
-function log(level: string, message: string): void {
-  if (level === 'error' || level === 'warn') console.error(message)
-  else console.log(message)
-}
-
 function fail(problem: string): never {
-  console.error(`control plane: ${problem}`)
+  say('error', problem)
   process.exit(1)
 }

@@ -38,7 +38,8 @@ export interface RuntimeOptions {
   readonly assets: string
   readonly stateDir: string
   readonly vars: Readonly<Record<string, string>>
-  readonly log: (level: string, message: string) => void
+  /** `at` in ms since the epoch. */
+  readonly log: (level: string, message: string, at: number) => void
 }
 
 /** Resolves once migrations are applied and the Worker takes requests. */
@@ -56,7 +57,7 @@ export async function startRuntime(options: RuntimeOptions): Promise<Runtime> {
     enableDevRegistry: false,
     telemetry: { enabled: false },
     resourcePersistencePath: data,
-    handleStructuredLogs: ({ level, message }) => options.log(level, message),
+    handleStructuredLogs: ({ level, message, timestamp }) => options.log(level, message, timestamp),
     workers: [workerOptions(options)],
   })
   keepSignals()

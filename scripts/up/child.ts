@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { closeSync, openSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { inWords } from '../control-plane/log.ts'
 
 /**
  * One of the programs that `npm run up` keeps: in a process group of its own, so that Ctrl-C reaches only `up`,
@@ -55,7 +56,7 @@ export function startChild({ name, program, args, env, logFile }: ChildOptions):
       await ended
       clearTimeout(kill)
     },
-    tail: lines => readFileSync(logFile, 'utf8').trimEnd().split('\n').slice(-lines).join('\n'),
+    tail: lines => readFileSync(logFile, 'utf8').trimEnd().split('\n').slice(-lines).map(inWords).join('\n'),
   }
 }
 

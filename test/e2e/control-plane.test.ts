@@ -3,6 +3,7 @@ import { existsSync, readFileSync, statSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { z } from 'zod'
 import { pageOf, Tenant as TenantSchema } from '../../protocol/admin-api.ts'
+import { runtimeLine } from '../../scripts/control-plane/log.ts'
 import { apiClient } from '../../scripts/up/api.ts'
 import { ControlPlane, OPERATOR_KEY } from '../support/control-plane.ts'
 import { newFolder } from '../support/folders.ts'
@@ -12,6 +13,8 @@ import { until } from '../support/until.ts'
 const PROGRAM = 'scripts/control-plane/main.ts'
 
 /** The embedded control plane as a process. Needs no Engine. */
+const LogLine = z.object({ time: z.iso.datetime(), level: z.string(), msg: z.string() })
+
 describe('npm run control-plane', () => {
   const controlPlane = new ControlPlane()
   beforeAll(() => controlPlane.start())
@@ -108,7 +111,42 @@ describe('npm run control-plane', () => {
     expect(items.map(tenant => tenant.slug)).toContain('kept')
     second.kill('SIGTERM')
     await second.exited
-    expect(second.output()).toContain('control plane: stopped')
+    expect(second.output()).toContain('"msg":"stopped"')
+  })
+
+  test('logs nothing but JSON lines with a time, a level and a message, from its first word to its last', async () => {
+    const settings = { Features__SelfHostedRunnersEnabled: 'true', SelfHosted__LeaseTtl: '45' }
+    const program = startProgram(PROGRAM, ['--port', '0', '--state-dir', newFolder('log')], settings)
+    await until('the Worker has logged', () => program.output().includes('history_swept'))
+    await program.end('SIGTERM')
+    const lines = program
+      .output()
+      .trimEnd()
+      .split('\n')
+      .map(line => LogLine.parse(JSON.parse(line)))
+    const said = lines.map(({ level, msg }) => `${level}: ${msg}`)
+    expect(said).toContain('warn: SelfHosted__LeaseTtl is not a setting of this version and is ignored')
+    expect(said).toContainEqual(expect.stringMatching(/^info: ready on http/))
+    expect(said).toContain('info: history swept')
+    expect(said.at(-1)).toBe('info: stopped')
+  })
+
+  test('wraps what workerd itself writes, and leaves the Worker’s lines as they are', () => {
+    const at = Date.UTC(2026, 10, 25)
+    const own = '{"level":"warn","time":"2026-11-25T00:00:00.000Z","event":"e","msg":"e"}'
+    expect(runtimeLine('warn', own, at)).toBe(own)
+    for (const [level, message] of [
+      ['error', 'kj/async.c++:1: uncaught exception\n  at f'],
+      ['log', '{"level":"warn"}'],
+      ['log', 'plain\n'],
+    ] as const) {
+      const wrapped = { level: level === 'log' ? 'info' : level, time: '2026-11-25T00:00:00.000Z' }
+      expect(JSON.parse(runtimeLine(level, message, at))).toEqual({
+        ...wrapped,
+        msg: message.trimEnd(),
+        source: 'workerd',
+      })
+    }
   })
 
   test('answers problem+json for paths that do not exist', async () => {
