@@ -10,12 +10,31 @@ const WebAddress = z
     'expected an address that begins with http:// or https://',
   )
 
-const Environment = z.object({
-  CERTYN_STREAM_SOCKET: z.string().regex(/^\//, 'expected an absolute path').default('/certyn/stream.sock'),
-  CERTYN_ARTIFACTS_DIR: z.string().regex(/^\//, 'expected an absolute path').nullable().default(null),
-  CERTYN_CHROMIUM: z.string().min(1, 'expected a program').default('chromium'),
-  CERTYN_START_URL: WebAddress.nullable().default(null),
-  NODE_EXTRA_CA_CERTS: z.string().nullable().default(null),
+/** What each says of itself is what docs/settings.md says of it. */
+export const EnvironmentSchema = z.object({
+  CERTYN_START_URL: WebAddress.nullable().default(null).meta({
+    description: 'page to visit where the run has no command',
+    values: '`http://` or `https://` address',
+  }),
+  CERTYN_STREAM_SOCKET: z
+    .string()
+    .regex(/^\//, 'expected an absolute path')
+    .default('/certyn/stream.sock')
+    .meta({ description: 'where the agent listens for the runner', values: 'an absolute path' }),
+  CERTYN_ARTIFACTS_DIR: z.string().regex(/^\//, 'expected an absolute path').nullable().default(null).meta({
+    description: 'where files are left to be uploaded; the runner sets it',
+    values: 'an absolute path',
+  }),
+  CERTYN_CHROMIUM: z
+    .string()
+    .min(1, 'expected a program')
+    .default('chromium')
+    .meta({ description: 'the browser', values: 'a path, or a name to look up' }),
+  NODE_EXTRA_CA_CERTS: z.string().nullable().default(null).meta({
+    description:
+      'authorities that the browser and the command trust beside the usual ones; set by `RUNNER_JOB_CA_FILE`',
+    values: 'the path of a PEM file',
+  }),
 })
 
 /** What the container is for: the run's own command, or one look at one page. */
@@ -43,7 +62,7 @@ export function parseSettings(
   argv: readonly string[],
 ): { readonly ok: true; readonly settings: Settings } | { readonly ok: false; readonly message: string } {
   const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''))
-  const parsed = Environment.safeParse(given)
+  const parsed = EnvironmentSchema.safeParse(given)
   if (!parsed.success) {
     const message = parsed.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; ')
     return { ok: false, message }

@@ -10,6 +10,7 @@ import { OtlpEndpoint, OtlpHeaders } from '../protocol/otlp.ts'
 const Flag = z
   .enum(['true', 'false', '1', '0'], 'expected true or false')
   .transform(text => text === 'true' || text === '1')
+  .meta({ values: '`true`, `false`' })
 
 function whole(unit: 'seconds' | 'days' | 'numbers', min: number, max: number, initial: number) {
   const expected = `expected whole ${unit} from ${min} to ${max}`
@@ -19,6 +20,7 @@ function whole(unit: 'seconds' | 'days' | 'numbers', min: number, max: number, i
     .transform(Number)
     .refine(value => value >= min && value <= max, expected)
     .default(initial)
+    .meta({ values: `${min} to ${max}` })
 }
 
 function seconds(min: number, max: number, initial: number) {
@@ -62,30 +64,86 @@ const Ratio = z
   .regex(/^(?:0(?:\.[0-9]+)?|1(?:\.0+)?)$/, 'expected a number from 0 to 1')
   .transform(Number)
 
-const SettingsSchema = z.object({
-  Features__SelfHostedRunnersEnabled: Flag.default(false),
-  Features__SelfHostedRelayEnabled: Flag.default(false),
-  SelfHosted__EnabledTenants: Slugs,
-  SelfHosted__RelayEnabledTenants: Slugs,
-  Docker__DefaultImage: ImageReference.optional(),
-  SelfHosted__LeaseTtlSeconds: seconds(5, 3600, 45),
-  SelfHosted__LeaseGraceSeconds: seconds(1, 300, 15),
-  SelfHosted__OfferTtlSeconds: seconds(2, 600, 20),
-  SelfHosted__HandoverSeconds: seconds(1, 86_400, 300),
-  SelfHosted__SyncIdleSeconds: seconds(1, 300, 5),
-  SelfHosted__UploadWindowSeconds: seconds(1, 86_400, 900),
-  SelfHosted__RelayConnectTimeoutSeconds: seconds(1, 120, 15),
-  SelfHosted__MaxViewers: whole('numbers', 1, 10_000, 100),
-  SelfHosted__LogCapBytes: whole('numbers', 65_536, 4_294_967_296, 268_435_456),
-  SelfHosted__ArtifactRetentionDays: whole('days', 1, 3650, 30),
-  SelfHosted__HistoryRetentionDays: whole('days', 1, 3650, 90),
-  Access__TeamDomain: TeamDomain.optional(),
-  Access__Audience: Audience.optional(),
-  RateLimits__Enabled: Flag.default(true),
-  OTEL_EXPORTER_OTLP_ENDPOINT: OtlpEndpoint.optional(),
-  OTEL_EXPORTER_OTLP_HEADERS: OtlpHeaders.optional(),
-  OTEL_TRACES_SAMPLER_ARG: Ratio.default(1),
-  OPERATOR_KEY: z.string().min(16, 'expected at least 16 characters').optional(),
+/** What each says of itself is what docs/settings.md says of it. */
+export const SettingsSchema = z.object({
+  Features__SelfHostedRunnersEnabled: Flag.default(false).describe(
+    'lets tenants use pools, tokens, environments and runs (`npm run up`: true)',
+  ),
+  Features__SelfHostedRelayEnabled: Flag.default(false).describe(
+    'lets tenants watch their runs live (`npm run up`: true)',
+  ),
+  SelfHosted__EnabledTenants: Slugs.meta({
+    description: 'the tenants that may use runners',
+    values: 'tenant slugs with commas between them',
+    initial: 'all',
+  }),
+  SelfHosted__RelayEnabledTenants: Slugs.meta({
+    description: 'the tenants that may watch',
+    values: 'tenant slugs with commas between them',
+    initial: 'all',
+  }),
+  Docker__DefaultImage: ImageReference.optional().meta({
+    description: 'image of runs that name none, in environments that name none',
+    values: 'an image reference',
+  }),
+  SelfHosted__LeaseTtlSeconds: seconds(5, 3600, 45).describe(
+    'how long a runner may go unheard before it ends its sessions',
+  ),
+  SelfHosted__LeaseGraceSeconds: seconds(1, 300, 15).describe(
+    'how much later the control plane gives a run to another runner',
+  ),
+  SelfHosted__OfferTtlSeconds: seconds(2, 600, 20).describe('how long an offer stays open'),
+  SelfHosted__HandoverSeconds: seconds(1, 86_400, 300).describe(
+    'how long sessions wait for the next daemon after a runner left',
+  ),
+  SelfHosted__SyncIdleSeconds: seconds(1, 300, 5).describe(
+    'rhythm of an idle runner without its doorbell; with it 60 times as long',
+  ),
+  SelfHosted__UploadWindowSeconds: seconds(1, 86_400, 900).describe(
+    'how long after a session’s end its log and artifacts are still taken',
+  ),
+  SelfHosted__RelayConnectTimeoutSeconds: seconds(1, 120, 15).describe(
+    'how long a viewer waits for the runner before it is told to come back',
+  ),
+  SelfHosted__MaxViewers: whole('numbers', 1, 10_000, 100).describe('viewers of one session at once'),
+  SelfHosted__LogCapBytes: whole('numbers', 65_536, 4_294_967_296, 268_435_456).describe(
+    'how much of a session’s log is kept',
+  ),
+  SelfHosted__ArtifactRetentionDays: whole('days', 1, 3650, 30).describe(
+    'how long logs and artifacts are kept',
+  ),
+  SelfHosted__HistoryRetentionDays: whole('days', 1, 3650, 90).describe(
+    'how long ended runs and audit events are kept',
+  ),
+  Access__TeamDomain: TeamDomain.optional().meta({
+    description: 'Cloudflare Access team whose members may sign in; goes with `Access__Audience`',
+    values: '`team.cloudflareaccess.com`',
+  }),
+  Access__Audience: Audience.optional().meta({
+    description: 'Application Audience (AUD) tag of the Access application; goes with `Access__TeamDomain`',
+    values: 'up to 256 characters',
+  }),
+  RateLimits__Enabled: Flag.default(true).describe(
+    'at most 300 calls a minute per address without a valid credential, 6,000 per key',
+  ),
+  OTEL_EXPORTER_OTLP_ENDPOINT: OtlpEndpoint.optional().meta({
+    description: 'OTLP/HTTP receiver of metrics and traces: [telemetry.md](telemetry.md)',
+    values: '`https://collector.example.com:4318`',
+  }),
+  OTEL_EXPORTER_OTLP_HEADERS: OtlpHeaders.optional().meta({
+    description: 'sent with them, values percent-encoded',
+    values: '`name=value,…`',
+    secret: true,
+  }),
+  OTEL_TRACES_SAMPLER_ARG: Ratio.default(1).meta({
+    description: 'share of the API calls that are traced, each with the run it creates',
+    values: '0 to 1',
+  }),
+  OPERATOR_KEY: z.string().min(16, 'expected at least 16 characters').optional().meta({
+    description: 'opens the operator calls, which create tenants',
+    values: '16 characters or more',
+    secret: true,
+  }),
 })
 
 export type SettingName = keyof typeof SettingsSchema.shape

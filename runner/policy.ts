@@ -10,22 +10,55 @@ import { SettingsError } from './settings-error.ts'
 /** Any of these would take away the isolation that the network is there for. */
 const FORBIDDEN_NETWORK = /^(?:host$|container:|ns:)/
 
+/** What each says of itself is what docs/settings.md says of it. */
 export const Policy = z.strictObject({
-  /** Exact references, or a prefix followed by `*`. */
-  allowed_images: z.array(z.string().min(1)).min(1).optional(),
-  require_digest: z.boolean().default(false),
-  max_memory_mb: z.number().int().min(32).optional(),
-  max_cpus: z.number().positive().optional(),
-  max_timeout_seconds: z.number().int().positive().optional(),
-  max_concurrency: z.number().int().positive().optional(),
+  allowed_images: z.array(z.string().min(1)).min(1).optional().meta({
+    description: 'images that may run here',
+    values: 'exact references, or prefixes followed by `*`',
+    initial: 'any',
+  }),
+  require_digest: z.boolean().default(false).describe('only images that are named by digest run here'),
+  max_memory_mb: z.number().int().min(32).optional().meta({
+    description: 'refuses runs that ask for more memory; the others get no more either',
+    values: '32 or more',
+  }),
+  max_cpus: z.number().positive().optional().meta({
+    description: 'refuses runs that ask for more processors; the others get no more either',
+    values: 'above 0',
+  }),
+  max_timeout_seconds: z.number().int().positive().optional().meta({
+    description: 'refuses runs that may take longer',
+    values: '1 or more',
+  }),
+  max_concurrency: z.number().int().positive().optional().meta({
+    description: 'sessions at a time, whatever `MAX_CONCURRENCY` says',
+    values: '1 or more',
+  }),
   network: z
     .string()
     .min(1)
     .refine(name => !FORBIDDEN_NETWORK.test(name), 'must not be the host’s or another container’s network')
-    .optional(),
-  runtime: z.string().min(1).optional(),
-  allow_control_input: z.boolean().default(false),
-  allow_userns_seccomp: z.boolean().default(false),
+    .optional()
+    .meta({
+      description: 'the Engine’s network that jobs join, for example one with rules of its own',
+      values: 'its name; never the host’s or another container’s',
+      initial: '`certyn-jobs`',
+    }),
+  runtime: z.string().min(1).optional().meta({
+    description: 'the Engine’s runtime for jobs, for example `runsc` for gVisor',
+    values: 'its name',
+    initial: 'the Engine’s own',
+  }),
+  allow_control_input: z.boolean().default(false).meta({
+    description: 'lets whoever has a link in control mode send mouse and keyboard to pages of runs here',
+    initial: '`false`, and `true` without a policy file',
+  }),
+  allow_userns_seccomp: z
+    .boolean()
+    .default(false)
+    .describe(
+      'gives images with the label `certyn.seccomp=userns` the calls that Chromium’s own sandbox needs',
+    ),
 })
 export type Policy = Readonly<z.infer<typeof Policy>>
 

@@ -137,13 +137,3 @@ test('every npm script that starts a program replaces its shell, so that signals
     if (script.includes('node scripts/')) expect(script, name).toMatch(/^exec node scripts\/[\w-]+\.mjs$/)
   }
 })
-
-test('README.md names every setting of both processes', () => {
-  const readme = readFileSync(path.join(ROOT, 'README.md'), 'utf8')
-  const config = readFileSync(path.join(ROOT, 'runner/config.ts'), 'utf8')
-  const environment = /const Environment = z\s*\.object\(\{([\s\S]*?)\n {2}\}\)/.exec(config)?.[1] ?? ''
-  const ofTheRunner = [...environment.matchAll(/^ {4}([A-Z_]+):/gm)].map(match => match[1] ?? '')
-  expect(ofTheRunner.length).toBeGreaterThan(20)
-  const missing = [...SETTING_NAMES, ...ofTheRunner].filter(name => !readme.includes(`\`${name}`))
-  expect(missing).toEqual([])
-})

@@ -24,7 +24,7 @@ export const USAGE = `Usage: npm run control-plane -- [--port 8787] [--state-dir
   --host       address to listen on (127.0.0.1); another one exposes the API without TLS
 
 Settings come from the environment, for example OPERATOR_KEY and Features__SelfHostedRunnersEnabled=true
-(Features:SelfHostedRunnersEnabled is the same name). README.md lists them.`
+(Features:SelfHostedRunnersEnabled is the same name). docs/settings.md lists them.`
 
 const DEFAULT_PORT = 8787
 const DEFAULT_STATE_DIR = path.join('.certyn', 'control-plane')

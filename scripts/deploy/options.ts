@@ -26,7 +26,7 @@ export const USAGE = `Usage: npm run deploy [-- [--dry-run] [--settings deploy.e
   --dry-run   say what would be done and change nothing; works without an account too
   --settings  file of NAME=value lines, outside version control (deploy.env, where there is one)
 
-docs/deploy.md lists the settings. OPERATOR_KEY and CLOUDFLARE_API_TOKEN come from the environment only.`
+docs/settings.md lists the settings. OPERATOR_KEY and CLOUDFLARE_API_TOKEN come from the environment only.`
 
 /** Cloudflare's limit for a bucket's name is the narrowest of Worker, database and bucket. */
 const Name = z
@@ -52,25 +52,46 @@ const Address = z.string().transform((text, context) => {
 
 const CHECK_SECONDS = 'expected whole seconds from 1 to 900'
 
-const TargetSchema = z.object({
-  /** Of the Worker, the database and the bucket. */
-  Deploy__Name: Name.optional(),
-  Deploy__Domain: Domain.optional(),
-  Deploy__Address: Address.optional(),
+/** What each says of itself is what docs/settings.md says of it. */
+export const TargetSchema = z.object({
+  Deploy__Name: Name.optional().meta({
+    description: 'name of the Worker, the database and the bucket; another one is another control plane',
+    values: '3 to 63 characters of `a-z 0-9 -`',
+    initial: '`certyn-self-hosted-runners`',
+  }),
+  Deploy__Domain: Domain.optional().meta({
+    description: 'host name of a zone in the account; `workers.dev` is then switched off',
+    values: 'a host name',
+  }),
+  Deploy__Address: Address.optional().meta({
+    description: 'address to check and to print, where the Worker is reached by another than its own',
+    values: '`https://` address without a path',
+    initial: 'what was deployed',
+  }),
   Deploy__Location: z
     .enum(['weur', 'eeur', 'apac', 'oc', 'wnam', 'enam'], 'expected weur, eeur, apac, oc, wnam or enam')
-    .optional(),
-  /** A new address may need some minutes until its certificate is everywhere. */
+    .optional()
+    .meta({ description: 'where database and bucket are made', initial: 'near where you are' }),
+  // A new address may need some minutes until its certificate is everywhere.
   Deploy__CheckSeconds: z
     .string()
     .regex(/^[0-9]+$/, CHECK_SECONDS)
     .transform(Number)
     .refine(seconds => seconds >= 1 && seconds <= 900, CHECK_SECONDS)
-    .default(180),
+    .default(180)
+    .meta({
+      description: 'how long the deployed address may need until it answers as it should',
+      values: '1 to 900',
+    }),
   CLOUDFLARE_ACCOUNT_ID: z
     .string()
     .regex(/^[0-9a-f]{32}$/, 'expected the 32 hexadecimal digits of an account’s id')
-    .optional(),
+    .optional()
+    .meta({
+      description: 'account to deploy to',
+      values: '32 hexadecimal digits',
+      initial: 'the only account',
+    }),
 })
 export type Target = Readonly<z.infer<typeof TargetSchema>>
 
