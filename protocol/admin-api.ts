@@ -154,6 +154,10 @@ export const Runner = z.object({
   last_heartbeat_at: Timestamp.nullable(),
   version: z.string(),
   version_behind: z.boolean(),
+  /** Release of the agent image that it started last; null before the first. */
+  agent_version: z.string().nullable().default(null),
+  /** That image is of another release line (major and minor) than the runner. */
+  agent_mismatch: z.boolean().default(false),
   protocol: z.number().int(),
   platform: Platform,
   engine: Engine.nullable(),

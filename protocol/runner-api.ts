@@ -148,6 +148,8 @@ export const SyncRequest = z.object({
   acks: z.array(CommandId).max(SYNC_ACK_LIMIT),
   health: detail(Health),
   version: detail(Version),
+  /** Release of the agent image that this runner was last asked to start; absent while that is not known. */
+  agent_version: detail(Version),
   platform: detail(Platform),
   engine: detail(Engine),
   /** Settings change with a restart, and a registration outlives many. */

@@ -81,7 +81,13 @@ export type Observation =
   | { readonly type: 'journaled'; readonly entry: JournalEntry }
   | { readonly type: 'pulling'; readonly session_id: string }
   /** The image is here and the job is allowed; a container may be created. */
-  | { readonly type: 'prepared'; readonly session_id: string; readonly image_digest: string | null }
+  | {
+      readonly type: 'prepared'
+      readonly session_id: string
+      readonly image_digest: string | null
+      /** Release of an agent image. */
+      readonly agent_version?: string | null
+    }
   /** The image has gone since, so no container was made. */
   | { readonly type: 'image_gone'; readonly session_id: string }
   | { readonly type: 'created'; readonly session_id: string }
@@ -125,6 +131,8 @@ export interface Draft {
   readonly slots: { readonly max: number }
   readonly leases: LeaseReport[]
   readonly acks: string[]
+  /** Of the agent image that was last prepared; absent before the first. */
+  readonly agent_version?: string
 }
 
 export interface LedgerOptions {

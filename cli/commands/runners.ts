@@ -107,8 +107,12 @@ export function columnsOf(out: Output, now: number): Column<Runner>[] {
   ]
 }
 
-function versionOf({ version, version_behind }: Runner): string {
-  return version_behind ? `${version} (behind)` : version
+function versionOf({ version, version_behind, agent_version, agent_mismatch }: Runner): string {
+  const remarks = [
+    ...(version_behind ? ['behind'] : []),
+    ...(agent_mismatch ? [`agent ${agent_version}`] : []),
+  ]
+  return remarks.length === 0 ? version : `${version} (${remarks.join(', ')})`
 }
 
 function showRunner(out: Output, runner: Runner): void {

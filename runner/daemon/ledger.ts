@@ -50,6 +50,7 @@ export class SessionLedger {
   #leaving = false
   #hasJoined = false
   #halted: string | null = null
+  #agentVersion: string | null = null
 
   constructor({ restored, ...options }: LedgerOptions) {
     this.#options = options
@@ -69,6 +70,7 @@ export class SessionLedger {
       slots: { max: this.#options.slotsMax },
       leases,
       acks: this.#commands.filter(command => this.#effectHolds(command)).map(command => command.id),
+      ...(this.#agentVersion !== null && { agent_version: this.#agentVersion }),
     }
   }
 
@@ -92,6 +94,7 @@ export class SessionLedger {
   }
 
   observe(seen: Observation, nowMs: number): void {
+    if (seen.type === 'prepared') this.#agentVersion = seen.agent_version ?? this.#agentVersion
     if (seen.type === 'listing') this.#list(seen.found, seen.asOfMs, nowMs)
     else if (seen.type === 'listing_failed') this.#inventory = 'unknown'
     else this.#observeOne(seen, nowMs)

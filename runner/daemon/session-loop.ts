@@ -8,6 +8,7 @@ import type { RunnerMetrics } from '../telemetry/instruments.ts'
 import { Attempts } from './attempts.ts'
 import type { Collecting } from './collecting.ts'
 import type { SessionLedger } from './ledger.ts'
+import { ReleaseWatch } from './release-watch.ts'
 import type { Session } from './session.ts'
 import { type Call, type EngineAction, SessionCalls } from './session-calls.ts'
 import { logObservation } from './session-log.ts'
@@ -52,6 +53,7 @@ export class SessionLoop {
   readonly #changed = new Latch()
   readonly #calls = new SessionCalls()
   readonly #attempts: Attempts
+  readonly #releases: ReleaseWatch
   /** What they leave was brought and dropped; they are about to be gone, and collected from no more. */
   readonly #dropped = new Set<string>()
   readonly #journaling = new Set<string>()
@@ -61,6 +63,7 @@ export class SessionLoop {
   constructor(parts: SessionLoopParts) {
     this.#parts = parts
     const { clock, ledger, log, onDoubt } = parts
+    this.#releases = new ReleaseWatch(log)
     const runIdOf = (id: string) => ledger.session(id)?.entry?.run_id
     this.#attempts = new Attempts({ clock, log, runIdOf, onFailure: onDoubt })
   }
@@ -72,7 +75,10 @@ export class SessionLoop {
     ledger.observe(seen, clock.now())
     for (const id of live) this.#noteEnd(ledger.session(id))
     if (seen.type === 'erased') this.#dropped.delete(seen.session_id)
-    logObservation(log, 'session_id' in seen ? ledger.session(seen.session_id) : undefined, seen)
+    const session = 'session_id' in seen ? ledger.session(seen.session_id) : undefined
+    logObservation(log, session, seen)
+    if (seen.type === 'prepared' && seen.agent_version && session?.entry)
+      this.#releases.note(session.entry.job.image, seen.agent_version)
     this.wake()
   }
 

@@ -42,6 +42,8 @@ export interface PrepareHooks {
 export interface Prepared {
   readonly type: 'prepared'
   readonly image_digest: string | null
+  /** Release of an agent image; null for every other image. */
+  readonly agent_version: string | null
 }
 /** `image_gone`: nothing was made, because the image is not here any more. */
 export interface Created {

@@ -86,6 +86,39 @@ describe('a runner without a doorbell is offline', () => {
   })
 })
 
+describe('the agent image that a runner starts', () => {
+  const seen = () => {
+    const { agent_version, agent_mismatch } = shown()
+    return [agent_version, agent_mismatch]
+  }
+
+  test('is of another release line until the runner says otherwise', () => {
+    expect(seen()).toEqual([null, false])
+    runner.sync([], { version: '0.1.0', agent_version: '0.2.0' })
+    expect(seen()).toEqual(['0.2.0', true])
+    runner.sync()
+    pool.evict()
+    expect(seen()).toEqual(['0.2.0', true])
+    runner.sync([], { agent_version: '0.1.7' })
+    expect(seen()).toEqual(['0.1.7', false])
+  })
+
+  test('is of another one as soon as the runner is', () => {
+    runner.sync([], { version: '0.1.0', agent_version: '0.1.0' })
+    expect(seen()).toEqual(['0.1.0', false])
+    runner.restart()
+    runner.sync([], { version: '1.0.0' })
+    expect(seen()).toEqual(['0.1.0', true])
+  })
+
+  test('is not known of a runner that an older release has stored', () => {
+    pool.sql.exec("UPDATE runners SET profile = json_remove(profile, '$.agentVersion')")
+    expect(seen()).toEqual([null, false])
+    runner.sync([], { agent_version: '0.2.0' })
+    expect(seen()).toEqual(['0.2.0', true])
+  })
+})
+
 test('a sync that wrote nothing is still the last one: repeated, it is stale', () => {
   runner.sync()
   const request = runner.request()

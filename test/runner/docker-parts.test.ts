@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type Docker from 'dockerode'
 import { afterAll, describe, expect, test, vi } from 'vitest'
+import { agentReleaseOf } from '../../runner/executors/docker/agent-release.ts'
 import { classifyExit, classifyFailure } from '../../runner/executors/docker/classify-failure.ts'
 import { sessionOf } from '../../runner/executors/docker/containers.ts'
 import { withTag } from '../../runner/executors/docker/images.ts'
@@ -95,6 +96,34 @@ test.each([
   ['1001:staff', '1000:1000'],
 ])('an image with user "%s" runs as %s', (user, expected) => {
   expect(userOf(user, null)).toBe(expected)
+})
+
+describe('the release of an agent image', () => {
+  const title = 'Certyn agent'
+  const labels = (version: string, of = title) => ({
+    'org.opencontainers.image.title': of,
+    'org.opencontainers.image.version': version,
+  })
+
+  test.each([
+    ['docker.io/certyn/agent:v1.2.3', {}, '1.2.3'],
+    ['certyn/agent:v1.2.3-rc.1', {}, '1.2.3-rc.1'],
+    ['registry.example:5000/mirror/certyn/agent:1.2.3', {}, '1.2.3'],
+    [`certyn/agent:v1.2.3@sha256:${'0'.repeat(64)}`, {}, '1.2.3'],
+    ['acme/browser:nightly', labels('1.2.3'), '1.2.3'],
+    ['certyn/agent:v1.2.3', labels('2.0.0'), '2.0.0'],
+    ['certyn/agent:latest', {}, null],
+    ['certyn/agent:sha-0123abc', {}, null],
+    ['certyn/agent', {}, null],
+    ['certyn/agents:v1.2.3', {}, null],
+    ['notcertyn/agent:v1.2.3', {}, null],
+    ['acme/agent:v1.2.3', {}, null],
+    ['docker.io/library/ubuntu:24.04', labels('24.04.1', 'ubuntu'), null],
+    ['acme/browser:nightly', labels(`1.2.3-${'9'.repeat(64)}`), null],
+    ['acme/browser:nightly', labels('today'), null],
+  ])('%s with %j is %s', (reference, given, release) => {
+    expect(agentReleaseOf(reference, given)).toBe(release)
+  })
 })
 
 test('a runner that is not root runs jobs as itself', () => {

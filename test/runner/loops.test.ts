@@ -2,6 +2,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import type { SyncRequest, SyncResponse } from '../../protocol/runner-api.ts'
+import { VERSION } from '../../protocol/version.ts'
 import type { ApiFailure, ApiResult } from '../../runner/api/client.ts'
 import { sleep } from '../../runner/clock.ts'
 import { diskLoop } from '../../runner/daemon/disk-loop.ts'
@@ -33,10 +34,10 @@ import { removeDirectory, temporaryDirectory, until } from './support/runner-pro
 let nowMs = 1000
 const clock = { now: () => nowMs, wallMs: () => nowMs }
 
-function aLedger(): SessionLedger {
+function aLedger(slotsMax = 2): SessionLedger {
   const ledger = new SessionLedger({
     installationId: INSTALLATION,
-    slotsMax: 2,
+    slotsMax,
     stopGraceMs: 60_000,
     restored: [],
     lastSync: null,
@@ -416,6 +417,37 @@ test('after a SIGTERM that shows no effect the loop rests until something is due
   await end()
   expect(plan.mock.calls.length).toBeLessThan(5)
   expect(signalled).toEqual(['SIGTERM'])
+})
+
+test('an agent image of another release line is said, once, and reported', async () => {
+  const ledger = aLedger(8)
+  const { sessions, end, log } = sessionLoop(ledger, { prepare: () => new Promise(() => undefined) })
+  const prepare = (letter: string, image: string, agent_version: string | null) => {
+    const offer = anOffer(letter)
+    ledger.applyReply(aReply({ offers: [{ ...offer, job: { ...offer.job, image } }] }), nowMs, nowMs)
+    sessions.observe({
+      type: 'prepared',
+      session_id: offer.session_id,
+      image_digest: null,
+      agent_version,
+    })
+  }
+  const warnings = () =>
+    log.warn.mock.calls.flatMap(([line, what]) => (what.includes('another release line') ? [line] : []))
+  prepare('a', 'acme/base:1', null)
+  expect(ledger.draft(nowMs)).not.toHaveProperty('agent_version')
+  prepare('b', 'certyn/agent:v0.1.9', '0.1.9')
+  expect(warnings()).toEqual([])
+  prepare('c', 'certyn/agent:v9.0.0', '9.0.0')
+  prepare('d', 'certyn/agent:v9.0.0', '9.0.0')
+  expect(warnings()).toMatchObject([
+    { image: 'certyn/agent:v9.0.0', agent_version: '9.0.0', runner_version: VERSION },
+  ])
+  prepare('e', 'certyn/agent:v9.0.1', '9.0.1')
+  expect(warnings()).toHaveLength(2)
+  prepare('f', 'acme/base:1', null)
+  expect(ledger.draft(nowMs)).toMatchObject({ agent_version: '9.0.1' })
+  await end()
 })
 
 test('a machine that was suspended past a deadline kills at once, whatever its timers say', async () => {

@@ -77,6 +77,12 @@ function RunnerRow({ runner }: { readonly runner: Runner }) {
       </td>
       <td>
         {runner.version} {runner.version_behind && <Badge tone="warn">behind</Badge>}
+        {runner.agent_mismatch && (
+          <p>
+            <Badge tone="warn">agent {runner.agent_version}</Badge>{' '}
+            <span className="soft">is of another release line</span>
+          </p>
+        )}
       </td>
       <td>
         <RunnerActions runner={runner} />

@@ -128,6 +128,8 @@ export interface RunnerRecord {
   slotsMax: number
   labels: Labels
   version: string
+  /** Of the agent image that it started last; null while that is not known. */
+  agentVersion: string | null
   protocol: number
   platform: Platform
   engine: Engine | null

@@ -26,6 +26,7 @@ export function updateProfile(
   runner.slotsMax = request.slots.max
   runner.protocol = request.protocol
   runner.version = request.version ?? runner.version
+  runner.agentVersion = request.agent_version ?? runner.agentVersion
   runner.platform = request.platform ?? runner.platform
   runner.engine = request.engine ?? runner.engine
   relabel(ctx, runner, request.labels ?? runner.labels)

@@ -1,7 +1,7 @@
 import type { Page, PoolState, PoolStats, Runner } from '../../../protocol/admin-api.ts'
 import { accepted, type Result, refused } from '../../../protocol/errors.ts'
 import { timestamp } from '../../../protocol/text.ts'
-import { VERSION } from '../../../protocol/version.ts'
+import { isSameLine, VERSION } from '../../../protocol/version.ts'
 import type { Registration, RegistrationIdentity } from '../rpc.ts'
 import { settleLapse, settleLoss } from './attempt.ts'
 import { authenticate } from './authentication.ts'
@@ -181,6 +181,8 @@ export function toRunner(ctx: PoolContext, runner: RunnerRecord): Runner {
     last_heartbeat_at: timestamp(lastHeartbeatAt(ctx, runner)),
     version: runner.version,
     version_behind: isBehind(runner.version, VERSION),
+    agent_version: runner.agentVersion,
+    agent_mismatch: runner.agentVersion !== null && !isSameLine(runner.agentVersion, runner.version),
     protocol: runner.protocol,
     platform: runner.platform,
     engine: runner.engine,
@@ -223,6 +225,7 @@ function newRecord(ctx: PoolContext, registration: Registration, holder: RunnerR
     slotsMax: registration.max_concurrency,
     labels: registration.labels,
     version: registration.version,
+    agentVersion: null,
     protocol: registration.protocol,
     platform: registration.platform,
     engine: registration.engine,

@@ -17,6 +17,8 @@ import type { RunnerRecord } from '../core/model.ts'
 interface Profile {
   readonly labels: Labels
   readonly version: string
+  /** Absent where an older release has stored the row. */
+  readonly agentVersion?: string | null
   readonly protocol: number
   readonly platform: Platform
   readonly engine: Engine | null
@@ -123,6 +125,7 @@ function mutableColumns(runner: RunnerRecord): Record<string, SqlValue> {
   const profile: Profile = {
     labels: runner.labels,
     version: runner.version,
+    agentVersion: runner.agentVersion,
     protocol: runner.protocol,
     platform: runner.platform,
     engine: runner.engine,
@@ -161,6 +164,7 @@ function toRunner(row: Record<string, unknown>): RunnerRecord {
     seq: integer(row, 'seq'),
     synced: integer(row, 'synced') === 1,
     slotsMax: integer(row, 'slots_max'),
+    agentVersion: null,
     ...json<Profile>(row, 'profile'),
     state: text(row, 'state') as PoolState,
     note: textOrNull(row, 'note'),

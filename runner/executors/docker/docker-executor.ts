@@ -19,6 +19,7 @@ import type {
   Running,
   Signalled,
 } from '../executor.ts'
+import { agentReleaseOf } from './agent-release.ts'
 import { classifyFailure } from './classify-failure.ts'
 import { containerOutput } from './container-output.ts'
 import { foundOf, runningFacts, stateOf } from './containers.ts'
@@ -83,7 +84,8 @@ export class DockerExecutor implements Executor {
     try {
       const image = await this.#parts.images.obtain(job.image, hooks)
       if ('exit' in image) return { type: 'failed', container: false, exit: image.exit }
-      return { type: 'prepared', image_digest: image.digest }
+      const agent_version = agentReleaseOf(job.image, image.labels)
+      return { type: 'prepared', image_digest: image.digest, agent_version }
     } catch (error) {
       return refused('create', error, false)
     }

@@ -70,7 +70,7 @@ export class HostExecutor implements Executor {
   async prepare(_sessionId: string, job: Job): Promise<Prepared | Failed> {
     const refusal = refusalOf(this.#parts.policy, job)
     if (refusal !== null) return failed({ code: null, reason: 'policy_denied', message: refusal })
-    if (job.command !== null) return { type: 'prepared', image_digest: null }
+    if (job.command !== null) return { type: 'prepared', image_digest: null, agent_version: null }
     const message = 'the host executor has no image to take a command from; give the run a command'
     return failed({ code: 127, reason: 'command_not_found', message })
   }

@@ -4,7 +4,7 @@ import { Environment, Pool, pageOf } from '../../../protocol/admin-api.ts'
 import { apiClient } from '../../../scripts/up/api.ts'
 import { boardRun } from '../../support/board.ts'
 import { ControlPlane, Tenant } from '../../support/control-plane.ts'
-import { HAS_ENGINE, noContainersLeft, nodeImage } from '../../support/engine.ts'
+import { engine, HAS_ENGINE, noContainersLeft, nodeImage } from '../../support/engine.ts'
 import { JOBS, letEnd } from '../../support/jobs.ts'
 import { agentImage, CAN_WATCH, CHROMIUM } from '../../support/live.ts'
 import { Daemon } from '../../support/runner.ts'
@@ -140,6 +140,24 @@ describe.skipIf(!HAS_ENGINE || CHROMIUM === undefined)('an admin', () => {
     await admin.reads('1 line')
     await search.fill('nothing of the kind')
     await admin.reads('0 lines')
+  })
+
+  test('is told that a runner starts an agent image of another release line', async () => {
+    const repo = 'certyn/agent'
+    const tag = `v99.0.${process.pid}`
+    await engine().getImage(image).tag({ repo, tag })
+    try {
+      for (let runs = 0; runs < 2; runs++) {
+        const { id } = await tenant.run({ image: `${repo}:${tag}`, command: JOBS.succeed })
+        expect((await tenant.ends(id)).status).toBe('succeeded')
+      }
+    } finally {
+      await engine().getImage(`${repo}:${tag}`).remove()
+    }
+    await goToPool()
+    await admin.row(RUNNER).getByText(`agent 99.0.${process.pid}`).waitFor()
+    expect(await admin.row(RUNNER).textContent()).toContain('is of another release line')
+    expect(daemon?.log().split('the agent image is of another release line than this runner')).toHaveLength(2)
   })
 
   test.skipIf(!CAN_WATCH)('watches a run live', async () => {
