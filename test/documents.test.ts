@@ -1,6 +1,7 @@
 import { existsSync, globSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { expect, test } from 'vitest'
+import { Policy } from '../runner/policy.ts'
 
 /** Whatever a text sends its reader to is there. */
 
@@ -18,6 +19,21 @@ test.each(TEXTS.filter(file => file.endsWith('.md')))('every link of %s leads so
 test.each(TEXTS)('%s names no document that is not there', file => {
   const named = readFileSync(`${ROOT}${file}`, 'utf8').match(/\bdocs\/[\w-]+\.\w+/g) ?? []
   expect(named.filter(one => !existsSync(`${ROOT}${one}`))).toEqual([])
+})
+
+/** Of the kind that a text in backticks names by its whole path. */
+const FILE =
+  /`((?:agent|bench|cli|deploy|durable-objects|migrations|protocol|runner|scripts|test|worker)\/[\w./-]+\.\w+)`/g
+
+test.each(TEXTS)('%s names no file of the code that is not there', file => {
+  const named = [...readFileSync(`${ROOT}${file}`, 'utf8').matchAll(FILE)].map(([, name]) => name)
+  expect(named.filter(one => !existsSync(`${ROOT}${one}`))).toEqual([])
+})
+
+test('the policy file that docs/security-model.md shows is one', () => {
+  const text = readFileSync(`${ROOT}docs/security-model.md`, 'utf8')
+  const [, shown = ''] = /```json\n([\s\S]*?)```/.exec(text) ?? []
+  expect(Policy.parse(JSON.parse(shown)).allowed_images).toHaveLength(2)
 })
 
 function leads(from: string, link: string): boolean {

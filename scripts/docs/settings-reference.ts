@@ -33,7 +33,7 @@ export const PARTS: readonly Part[] = [
     heading: 'Policy file',
     intro:
       'The fields of the JSON file that `RUNNER_POLICY_FILE` names. It is read when the runner starts, and a wrong\n' +
-      'field stops it.',
+      'field stops it. [security-model.md](security-model.md#narrowing-it) says what to set.',
     settings: Policy.shape,
   },
   {
