@@ -180,8 +180,18 @@ export type ToPublisher = z.infer<typeof ToPublisher>
 /** Size of the page in CSS pixels; sent first, and again when it changes. */
 const PublisherHello = z.object({ type: z.literal('hello'), width: Pixels, height: Pixels })
 export type PublisherHello = z.infer<typeof PublisherHello>
-/** What is missing: who listens on the session's socket, the browser behind it, a page in that, or what made the page. */
-export const BLANK_CAUSES = ['no_agent', 'no_browser', 'no_page', 'page_crashed', 'other'] as const
+/**
+ * What is missing: who listens on the session's socket, or speaks this protocol there, the browser behind it, a page in
+ * that, or what made the page.
+ */
+export const BLANK_CAUSES = [
+  'no_agent',
+  'agent_broken',
+  'no_browser',
+  'no_page',
+  'page_crashed',
+  'other',
+] as const
 export type BlankCause = (typeof BLANK_CAUSES)[number]
 const CAUSE_LIMIT_CHARS = 64
 /** There is nothing to show, until the next frame; also for a cause that only a later release knows. */

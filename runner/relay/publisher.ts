@@ -63,7 +63,7 @@ export class Publisher {
         this.#blank = null
       },
       onOpen: () => this.#agent.send({ ...this.#demand, refresh: this.#demand.viewers > 0 }),
-      onGone: () => this.#nothingToShow('no_agent'),
+      onGone: cause => this.#nothingToShow(cause),
     })
     this.#relay = new RelayLine({
       ...parts,

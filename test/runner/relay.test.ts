@@ -261,25 +261,61 @@ describe('a publisher', () => {
 
 describe('what an agent sends', () => {
   const good = encodeFrame({ seq: 1, capturedAtMs: 1, image: new Uint8Array(8) })
-  test.each<[string, string | Uint8Array]>([
-    ['a frame of an unknown type', good.with(0, 9)],
-    ['a frame without an image', good.slice(0, 13)],
-    ['a frame larger than the limit', new Uint8Array(2 * 1024 * 1024 + 1).fill(1)],
-    ['text that is none of the protocol', 'picture'],
-    ['a hello of impossible size', '{"type":"hello","width":0,"height":1}'],
-    ['a demand', '{"type":"demand","viewers":1,"max_fps":1,"refresh":true}'],
-  ])('is not passed on when it is %s; the next good frame is', async (_what, message) => {
-    const agent = await watched()
-    agent.send(message)
-    await until('it is connected anew', () => agent.connections === 2)
-    agent.frame(5)
-    await frames(1)
-    // All that the relay hears of it is that the agent was away.
-    expect([relay.frames, relay.texts, relay.lines]).toEqual([[5], [{ type: 'blank', cause: 'no_agent' }], 1])
-    expect(lines.filter(({ level }) => level === 'warn').map(({ message }) => message)).toEqual([
-      'the agent gives no live picture',
+  test.each<[string, string | Uint8Array, number]>([
+    ['a frame of an unknown type', good.with(0, 9), 1003],
+    ['a frame without an image', good.slice(0, 13), 1003],
+    ['a frame larger than the limit', new Uint8Array(2 * 1024 * 1024 + 1).fill(1), 1009],
+    ['text that is none of the protocol', 'picture', 1002],
+    ['a hello of impossible size', '{"type":"hello","width":0,"height":1}', 1002],
+    ['a demand', '{"type":"demand","viewers":1,"max_fps":1,"refresh":true}', 1002],
+  ])(
+    'is not passed on when it is %s: it is told why; the next good frame is',
+    async (_what, message, code) => {
+      const agent = await watched()
+      agent.send(message)
+      agent.frame(4)
+      await until('it is connected anew', () => agent.connections === 2)
+      expect(agent.closes.map(close => close.code)).toEqual([code])
+      if (code < 1009) expect(agent.closes[0]?.reason).toMatch(/^it sent .* of the stream protocol$/)
+      agent.frame(5)
+      await frames(1)
+      // All that the relay hears of it is what the viewers are told.
+      expect([relay.frames, relay.texts, relay.lines]).toEqual([
+        [5],
+        [{ type: 'blank', cause: 'agent_broken' }],
+        1,
+      ])
+      expect(
+        lines.filter(({ level }) => level === 'warn').map(({ fields, message }) => [message, fields.hint]),
+      ).toEqual([['the agent gives no live picture', expect.stringContaining('docs/agent-images.md')]])
+      await agent.close()
+    },
+  )
+
+  test.each([
+    ['no websocket', 'HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n'],
+    ['no HTTP', 'SSH-2.0-OpenSSH_9.9\r\n'],
+  ])('is looked at less and less often when it is %s, and viewers are told', async (_what, answer) => {
+    let connections = 0
+    const server = createServer(socket => {
+      connections += 1
+      socket.on('error', () => undefined)
+      socket.on('data', () => socket.end(answer))
+    }).listen(join(folder, 'stream.sock'))
+    publish()
+    await until('viewers are told', () => relay.texts.length > 0)
+    expect(relay.texts).toEqual([{ type: 'blank', cause: 'agent_broken' }])
+    // Room for a dozen looks at the pace at which one looks for an agent that begins to listen.
+    await sleep(3_200)
+    expect(connections).toBeLessThanOrEqual(5)
+    await new Promise(resolve => server.close(resolve))
+    expect(lines.filter(({ level }) => level === 'warn')).toHaveLength(1)
+  })
+
+  test('wrongly makes the looks at it rarer, up to ten seconds apart', () => {
+    expect([0, 1, 2, 3, 6, 7, 100].map(agentLine.lookAgainMs)).toEqual([
+      250, 250, 500, 1_000, 8_000, 10_000, 10_000,
     ])
-    await agent.close()
   })
 
   test('of why there is no picture is passed on as something else where only a later release knows it', async () => {

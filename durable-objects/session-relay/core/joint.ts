@@ -59,6 +59,8 @@ function stateMessage(joint: Joint, wasLive: boolean): ToViewer {
 
 const BLANK_REASONS: Readonly<Record<BlankCause, string>> = {
   no_agent: 'nothing in the container of the run shows a picture; waiting for it',
+  agent_broken:
+    'what shows the picture in the container of the run does not keep to the stream protocol; the log of the runner says what is wrong',
   no_browser: 'the browser of the run has ended; waiting for it to be started again',
   no_page: 'the browser of the run has no page open; waiting for one',
   page_crashed: 'the page has crashed; waiting for it to be loaded again',

@@ -8,6 +8,7 @@ import { until } from './runner-process.ts'
 /** What listens on a session's `stream.sock`: a real websocket server on a real unix socket, saying what it is told to. */
 export class FakeAgent {
   readonly heard: ToPublisher[] = []
+  readonly closes: { readonly code: number; readonly reason: string }[] = []
   connections = 0
   readonly #server: Server
   readonly #path: string
@@ -31,6 +32,7 @@ export class FakeAgent {
       this.connections += 1
       this.#client = socket
       socket.on('error', () => undefined)
+      socket.on('close', (code, reason) => this.closes.push({ code, reason: String(reason) }))
       socket.on('message', data => this.heard.push(ToPublisher.parse(JSON.parse(String(data)))))
     })
   }
