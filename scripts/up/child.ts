@@ -12,10 +12,17 @@ export interface Child {
   readonly name: string
   readonly logFile: string
   /** Resolves when the process has ended, with how. */
-  readonly ended: Promise<string>
+  readonly ended: Promise<End>
   stop(): Promise<void>
   /** The last lines it wrote, for when it failed. */
   tail(lines: number): string
+}
+
+export interface End {
+  /** For people. */
+  readonly how: string
+  /** It was killed, rather than that it gave up by itself. */
+  readonly isKilled: boolean
 }
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
@@ -60,9 +67,11 @@ export function startChild({ name, program, args, env, logFile }: ChildOptions):
   }
 }
 
-function endOf(child: ChildProcess): Promise<string> {
+function endOf(child: ChildProcess): Promise<End> {
   return new Promise(resolve => {
-    child.on('error', error => resolve(error.message))
-    child.on('exit', (code, signal) => resolve(signal === null ? `exit code ${code}` : `signal ${signal}`))
+    child.on('error', error => resolve({ how: error.message, isKilled: false }))
+    child.on('exit', (code, signal) =>
+      resolve({ how: signal === null ? `exit code ${code}` : `signal ${signal}`, isKilled: signal !== null }),
+    )
   })
 }

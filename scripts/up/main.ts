@@ -4,10 +4,11 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { pageOf, Runner } from '../../protocol/admin-api.ts'
 import { lockState, type StateLock } from '../control-plane/state-lock.ts'
-import { type Child, startChild } from './child.ts'
+import type { Child } from './child.ts'
 import { type Demo, ensureDemo, operatorKey, registrationToken } from './demo.ts'
 import { findEngine } from './engine.ts'
 import { endSamples, formerSamples, sortFormer } from './former-samples.ts'
+import { keepChild } from './kept-child.ts'
 import { parseOptions, type UpOptions, USAGE } from './options.ts'
 import { takePort } from './port.ts'
 import { dockerSample, hostSample, type Sample } from './sample.ts'
@@ -142,7 +143,7 @@ function takeFolder(): void {
 async function startControlPlane(): Promise<string> {
   const port = await takePort(flags.port, path.join(flags.stateDir, 'port'))
   console.log('Starting the control plane ...')
-  const child = startChild({
+  const child = keepChild({
     name: 'control plane',
     program: 'scripts/control-plane/main.ts',
     args: ['--port', String(port), '--state-dir', path.join(flags.stateDir, 'control-plane')],
@@ -204,7 +205,7 @@ async function startRunner(origin: string, demo: Demo, executor: ChosenExecutor)
   console.log('Starting a runner ...')
   const token = await registrationToken(demo)
   const { DOCKER_HOST: _, ...environment } = process.env
-  const child = startChild({
+  const child = keepChild({
     name: 'runner',
     program: 'runner/main.ts',
     args: [],
@@ -236,9 +237,9 @@ function printSummary(origin: string, demo: Demo): void {
 `)
 }
 
-/** Rejects when the child ends although it should not. */
+/** Rejects when the child has ended and is not started again. */
 async function failureOf(child: Child): Promise<never> {
-  const how = await child.ended
+  const { how } = await child.ended
   throw new Error(`the ${child.name} ended (${how}). Its last lines (${child.logFile}):\n${child.tail(15)}`)
 }
 

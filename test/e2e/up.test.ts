@@ -1,7 +1,9 @@
+import { readFileSync } from 'node:fs'
 import { afterAll, describe, expect, test } from 'vitest'
 import { Environment, pageOf } from '../../protocol/admin-api.ts'
 import { isTerminal, Run } from '../../protocol/run.ts'
 import { type Api, apiClient } from '../../scripts/up/api.ts'
+import { pauseAfter } from '../../scripts/up/kept-child.ts'
 import { newFolder } from '../support/folders.ts'
 import { CHROMIUM } from '../support/live.ts'
 import { type Program, startProgram } from '../support/process.ts'
@@ -47,6 +49,24 @@ class Up {
     return apiClient(origin ?? '', key ?? '')
   }
 
+  /** Of one of the programs that it keeps. */
+  pidOf(program: string): number | undefined {
+    const { pid } = this.#program
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ')
+    return children.map(Number).find(child => {
+      try {
+        return readFileSync(`/proc/${child}/cmdline`, 'utf8').includes(program)
+      } catch {
+        // It has just ended.
+        return false
+      }
+    })
+  }
+
+  get exited(): Promise<{ code: number | null }> {
+    return this.#program.exited
+  }
+
   end(signal: NodeJS.Signals): Promise<void> {
     return this.#program.end(signal)
   }
@@ -87,6 +107,21 @@ describe.skipIf(CHROMIUM === undefined)('npm run up, again and again', () => {
     }
   })
 
+  test.each([
+    ['runner', 'runner/main.ts'],
+    ['control plane', 'scripts/control-plane/main.ts'],
+  ])('starts its %s again when that is killed, and goes on', async (name, program) => {
+    const { watched } = up
+    const before = up.pidOf(program)
+    process.kill(before ?? 0, 'SIGKILL')
+    await until('another one is there', () => ![undefined, before].includes(up.pidOf(program)))
+    expect(up.output).toContain(`The ${name} ended (signal SIGKILL) and is started again`)
+    const own = await until('a run is taken', () => startRun(up.api, '').catch(() => undefined))
+    await until('it ended', hasEnded(up.api, own.id))
+    expect((await up.api.get(`/runs/${own.id}`, Run)).status).toBe('succeeded')
+    expect((await up.api.get(`/runs/${watched}`, Run)).status).toBe('running')
+  })
+
   test('leaves a slot for a run of its user’s own, and needs none of those that are taken', async () => {
     const own = await startRun(up.api, '')
     await until('it ended', hasEnded(up.api, own.id))
@@ -105,4 +140,29 @@ describe.skipIf(CHROMIUM === undefined)('npm run up, again and again', () => {
     expect(up.output).toContain('Every slot has a run')
     expect(await openRuns(up.api)).toHaveLength(1)
   })
+})
+
+test.each([
+  [{ SelfHosted__LeaseTtlSeconds: '1' }, 'SelfHosted__LeaseTtlSeconds: expected'],
+  [{ MAX_CONCURRENCY: 'two' }, 'MAX_CONCURRENCY: expected'],
+])('npm run up ends at the wrong setting %o, and shows it', async (env, line) => {
+  const up = new Up(newFolder('up-refused'), ['--port', '0'], env)
+  expect((await up.exited).code).toBe(1)
+  expect(up.output).toContain(line)
+  expect(up.output).not.toContain('started again')
+})
+
+test('what npm run up keeps is started again but when it refuses to start, or does so again and again', () => {
+  const life = { end: { isKilled: false }, ms: 100, shortBefore: 0, isFirst: false }
+  expect(pauseAfter({ ...life, isFirst: true })).toBeNull()
+  expect(pauseAfter({ ...life, isFirst: true, end: { isKilled: true } })).toBe(500)
+  expect(pauseAfter({ ...life, isFirst: true, ms: 60_000 })).toBe(500)
+  expect([0, 1, 2, 3, 4].map(shortBefore => pauseAfter({ ...life, shortBefore }))).toEqual([
+    500,
+    1_000,
+    2_000,
+    4_000,
+    null,
+  ])
+  expect(pauseAfter({ ...life, shortBefore: 50, end: { isKilled: true } })).toBe(15_000)
 })
