@@ -59,6 +59,8 @@ export class AwakeRelay {
   readonly #keeper: CourseKeeper
   #course: Course
   #hasEnded = false
+  /** See `StreamReport`; until somebody comes again. */
+  #gaveUp = false
   /** When others were last asked; 0 for an object that has just woken. */
   #askedAt = 0
 
@@ -98,6 +100,7 @@ export class AwakeRelay {
   }
 
   joinPublisher(now: number): WebSocket {
+    this.#gaveUp = false
     const client = this.#publisher.join(now)
     this.#count({ connections: 1, timeouts: 0 })
     this.#frames.forget()
@@ -116,6 +119,7 @@ export class AwakeRelay {
     if (full !== null) return { ok: false, error: full }
     const { 0: client, 1: server } = new WebSocketPair()
     const viewer = sockets.addViewer(server, this.#newcomer(ticket))
+    this.#gaveUp = false
     alarm.wakeBy(ticket.source_expires_at)
     const { mode, source } = ticket
     this.#log('info', 'relay_viewer_joined', { mode, source, viewers: sockets.viewerCount })
@@ -264,7 +268,12 @@ export class AwakeRelay {
   #facts(): StreamReport {
     const joint = this.#joint()
     const { counts, store } = this.#parts
-    const facts = { viewers: joint.viewers, publisher: joint.publisher, state: stateOf(joint) }
+    const facts = {
+      viewers: joint.viewers,
+      publisher: joint.publisher,
+      state: stateOf(joint),
+      gave_up: this.#gaveUp,
+    }
     return counts ? { ...facts, counts: { ...store.counts(), frames_dropped: this.#frames.dropped } } : facts
   }
 
@@ -284,6 +293,7 @@ export class AwakeRelay {
     this.#log('warn', 'relay_connect_timeout', { waited_seconds, viewers })
     const reason = `the runner did not connect within ${waited_seconds} s`
     this.#turnAway(() => ({ code: STREAM_CLOSE.publisherTimeout, reason }))
+    this.#gaveUp = true
   }
 
   /** Whoever was watching by a key or link that is no longer good, should the notice of it have been lost. */

@@ -66,6 +66,8 @@ export interface StreamReport {
   readonly viewers: number
   readonly publisher: boolean
   readonly state: 'off' | 'connecting' | 'live'
+  /** The viewers were sent away, because the runner did not connect in time. */
+  readonly gave_up?: boolean
   /** Only where metrics are asked for. */
   readonly counts?: StreamCounts
 }

@@ -44,8 +44,14 @@ function reportOf(session: Session): LeaseReport {
     ...(session.startedAt !== null && { started_at: session.startedAt }),
     ...(session.finishedAt !== null && { finished_at: session.finishedAt }),
     ...(phase.at === 'ended' && { exit: reportedExit(phase.exit) }),
-    ...(session.notices.size > 0 && { notices: [...session.notices] }),
+    ...noticesOf(session),
   }
+}
+
+/** A session that is being ended was found, but not kept. */
+function noticesOf({ notices, ending }: Session): Pick<LeaseReport, 'notices'> {
+  const said = [...notices].filter(notice => notice !== 'adopted' || ending === null)
+  return said.length > 0 ? { notices: said } : {}
 }
 
 /** Cut as the control plane would cut it, so that long messages cannot make a sync too large to be taken. */

@@ -558,6 +558,21 @@ describe('after a restart', () => {
     expect(lease('a')).toMatchObject({ state: 'running', notices: ['adopted'] })
   })
 
+  test('a running container that is being ended is not called adopted', () => {
+    const ending = { reason: 'stopped', message: 'm' } as const
+    ledger = fresh({ restored: [anEntry('a', { step: 'created', ending })], lastSync })
+    list(running('a'))
+    expect(lease('a')).toMatchObject({ state: 'stopping' })
+    expect(lease('a')).not.toHaveProperty('notices')
+    // Nor one whose lease ran out while no daemon was there.
+    now = 500 + 45_000
+    ledger = fresh({ restored: [anEntry('a', { step: 'created' })], lastSync })
+    list(running('a'))
+    ledger.plan(now)
+    expect(lease('a')).toMatchObject({ state: 'stopping' })
+    expect(lease('a')).not.toHaveProperty('notices')
+  })
+
   test('an exited container gives its result', () => {
     ledger = fresh({ restored: [anEntry('a', { step: 'created' })], lastSync })
     list({ session_id: sessionId('a'), image_digest: null, state: 'exited', ...exitFacts(7) })

@@ -478,6 +478,16 @@ describe('what nobody told the relay', () => {
     })
     await alarm(live)
     expect(await viewer.close()).toBe(4408)
+    await until('the pool knows', async () => ((await run(live)).stream.state === 'off' ? true : undefined))
+    await runDurableObjectAlarm(env.RUNNER_POOL.getByName(live.poolId))
+    const path = `/api/v1/runs/${live.runId}/events`
+    const { items } = ok(await call('GET', path, { key: live.tenant.keys.viewer })).body
+    expect(items).toContainEqual(
+      expect.objectContaining({
+        type: 'stream_closed',
+        detail: expect.stringContaining('the runner did not connect in time'),
+      }),
+    )
     const again = await TestViewer.join(live)
     expect(await again.until('connecting')).toMatchObject({ reason: expect.stringContaining('waiting') })
   })

@@ -3,6 +3,7 @@ import type { Exit, StopReason } from '../../../protocol/runner-api.ts'
 import { type PoolContext, wakeForLeaseBy } from './context.ts'
 import type { LeaseRecord, QueueEntry, RunnerRecord, RunRecord } from './model.ts'
 import { fail, finish, moveTo, recordEvent } from './run-state.ts'
+import { endStream } from './streams.ts'
 import { expireInQueue, mayRetry, offerAfresh, retry } from './waiting.ts'
 
 /**
@@ -151,6 +152,7 @@ function judge(exit: Exit, lease: LeaseRecord): Outcome {
 }
 
 function end(ctx: PoolContext, lease: LeaseRecord, run: RunRecord, outcome: Outcome): void {
+  endStream(ctx, lease, run)
   drop(ctx, lease)
   if (!isRefusal(outcome)) run.attemptsSpent += 1
   run.exitCode = outcome.exitCode

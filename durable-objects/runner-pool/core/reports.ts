@@ -161,6 +161,8 @@ function isForward(from: LeaseState, to: LeaseReport['state']): to is Exclude<Le
 function recordNotices(ctx: PoolContext, lease: LeaseRecord, run: RunRecord, report: LeaseReport): void {
   for (const notice of report.notices ?? []) {
     if (lease.notices.includes(notice)) continue
+    // It is kept no longer than it takes to end it.
+    if (notice === 'adopted' && lease.stop !== null) continue
     lease.notices = [...lease.notices, notice]
     const detail = {
       adopted: 'a restarted runner found the session and kept it',

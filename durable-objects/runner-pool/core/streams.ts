@@ -41,11 +41,23 @@ export function streamChanged(
   if (stream.opened && before?.opened !== true) {
     recordEvent(ctx, run, 'stream_opened', 'the live view has a picture')
   } else if (state === 'off' && before !== null && before.state !== 'off') {
-    recordEvent(ctx, run, 'stream_closed', 'nobody watches any more')
+    recordEvent(ctx, run, 'stream_closed', whyClosed(lease, report))
   }
   if (run.version !== version) ctx.store.runs.update(run)
   orderStream(ctx, lease, stream, ctx.store.commands.ofRunner(lease.runnerId))
   return accepted({ live: true })
+}
+
+function whyClosed({ stop }: LeaseRecord, { gave_up }: StreamReport): string {
+  if (stop !== null) return 'the session is being ended'
+  return gave_up ? 'the runner did not connect in time to those who waited' : 'nobody watches any more'
+}
+
+/** The last word on the live view of a session that ends while it is watched. */
+export function endStream(ctx: PoolContext, lease: LeaseRecord, run: RunRecord): void {
+  const stream = ctx.store.streams.get(lease.runnerId, lease.sessionId)
+  if (stream === null || stream.state === 'off') return
+  recordEvent(ctx, run, 'stream_closed', 'the session has ended')
 }
 
 /** Every live view that is not as it should be has its one command. */
