@@ -6,8 +6,9 @@ import { count } from '../../kit/count.ts'
 import { TextField } from '../../kit/field.tsx'
 import { Loading } from '../../kit/list.tsx'
 import { Trouble } from '../../kit/trouble.tsx'
-import { LINES_KEPT, type LogLines, NO_LINES } from './log-lines.ts'
-import { type FollowedLog, followLog, readLogEnd } from './read-log.ts'
+import { followLog, NOT_READ_YET } from './follow-log.ts'
+import { LINES_KEPT, type LogLines } from './log-lines.ts'
+import { readLogEnd } from './read-log.ts'
 
 interface LogViewProps {
   readonly runId: string
@@ -71,14 +72,14 @@ function Log({ log, empty, isFollowing }: LogProps) {
 
 /** A run that was seen to end is followed to its end: the last lines come after it. */
 function FollowedLogView({ runId }: { readonly runId: string }) {
-  const [log, setLog] = useState<FollowedLog>({ ...NO_LINES, isLost: false })
+  const [log, setLog] = useState(NOT_READ_YET)
   useEffect(() => followLog(runId, setLog), [runId])
   return (
     <>
       <p role="status" className={log.isLost ? 'caution' : 'visually-hidden'}>
         {log.isLost && 'The log does not come in at the moment. Trying again …'}
       </p>
-      <Log log={log} empty="Nothing was written yet." isFollowing />
+      <Log log={log} empty={log.isOver ? 'The run wrote nothing.' : 'Nothing was written yet.'} isFollowing />
     </>
   )
 }

@@ -179,13 +179,48 @@ describe.skipIf(CHROMIUM === undefined)('the dashboard', () => {
     await admin.page.getByRole('heading', { name: 'Members' }).waitFor()
   })
 
-  test('says that a log does not come in, and goes on with it', async () => {
+  test('goes on with a log where it was left, whatever comes between, until the log has ended', async () => {
     const run = await tenant.run({ image: IMAGE })
-    await admin.page.route('**/logs?follow=1', route => route.abort())
+    const piece = (type: string, at: number, text: string) =>
+      `event: ${type}\nid: ses.${at}\ndata: ${JSON.stringify({ offset: at, text })}\n\n`
+    const events = (...pieces: string[]) => ({
+      body: pieces.join(''),
+      headers: { 'content-type': 'text/event-stream' },
+    })
+    // Where there is none the control plane is not reached.
+    const answers = [
+      events(piece('session', 0, ''), piece('log', 4, 'one\n')),
+      { status: 503 },
+      { status: 204 },
+      null,
+      // The last of it does not arrive whole.
+      events(piece('log', 8, 'two\n'), piece('log', 14, 'three\n').slice(0, -2)),
+      events(piece('log', 14, 'three\n'), piece('end', 14, '')),
+    ]
+    const from: (string | undefined)[] = []
+    const lost: number[] = []
+    const isLost = admin.page.getByText('The log does not come in at the moment.')
+    await admin.page.route('**/logs?follow=1', async route => {
+      from.push(route.request().headers()['last-event-id'])
+      lost.push(await isLost.count())
+      const answer = answers[from.length - 1]
+      if (answer === undefined || answer === null) await route.abort()
+      else await route.fulfill(answer)
+    })
     await admin.go(`/runs/${run.id}`)
-    await admin.reads('The log does not come in at the moment.')
+    await admin.page.getByRole('log').getByText('three').waitFor()
+    expect(await admin.page.getByRole('log').locator('p').allTextContents()).toEqual([
+      'one',
+      'two',
+      'three',
+      '',
+    ])
+    await isLost.waitFor({ state: 'detached' })
+    await admin.page.waitForTimeout(2_000)
+    expect(from).toEqual([undefined, 'ses.4', 'ses.4', 'ses.4', 'ses.4', 'ses.8'])
+    // One that is only told to come again has lost nothing.
+    expect(lost).toEqual([0, 0, 1, 1, 1, 0])
     await admin.page.unroute('**/logs?follow=1')
-    await admin.page.getByText('The log does not come in').waitFor({ state: 'detached' })
     await tenant.cancel(run.id)
   })
 })
