@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import * as z from 'zod'
 
 /** Where telemetry goes and what it is known by, as OpenTelemetry writes it. */
 
@@ -44,9 +44,3 @@ function decoded(text: string): string | null {
     return null
   }
 }
-
-/** W3C Trace Context, version 00: of which trace something is, which span caused it, and whether it is kept. */
-export const TraceParent = z
-  .string()
-  .regex(/^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/, 'expected a W3C traceparent')
-export type TraceParent = z.infer<typeof TraceParent>

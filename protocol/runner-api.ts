@@ -1,9 +1,9 @@
 import * as z from 'zod'
 import { CommandId, PoolId, RunId, RunnerId, SessionId } from './ids.ts'
 import { SLOT_LIMIT, SYNC_ACK_LIMIT, SYNC_LEASE_LIMIT } from './limits.ts'
-import { TraceParent } from './otlp.ts'
 import { Resources } from './run.ts'
 import { Labels, Name, Note, plainText, Timestamp } from './text.ts'
+import { TraceParent } from './trace-context.ts'
 
 /**
  * What a runner and the control plane say to each other. Unknown fields are dropped, not refused, so that neighbouring
