@@ -62,5 +62,7 @@ export async function closeLog(output: LogOutput): Promise<void> {
 export function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
   const cause = error.cause === undefined ? '' : `: ${reasonOf(error.cause)}`
-  return `${error.message || error.name}${cause}`
+  // One for each address of a name, which has no words of its own.
+  const each = error instanceof AggregateError ? [...new Set(error.errors.map(reasonOf))].join(', ') : ''
+  return `${error.message || each || error.name}${cause}`
 }

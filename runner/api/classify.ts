@@ -61,28 +61,70 @@ export function explain(failure: ApiFailure): string {
     case 'unexpected':
       return `${failure.detail}; check that CONTROL_PLANE_URL is the control plane and no proxy answers for it`
     case 'unreachable':
-      return `${failure.detail}; ${remedyOf(failure.detail)}`
+      return `${failure.detail}; ${remedyOf(failure.detail) ?? OTHERWISE}`
   }
 }
 
-/** What Node says of a certificate that nothing it trusts vouches for. */
-const UNTRUSTED = /self[- ]signed certificate|unable to (?:get|verify)|UNABLE_TO_|SELF_SIGNED/i
-/** What OpenSSL says of a server's first bytes when they are no TLS. */
-const NOT_TLS = /wrong version number|packet length too long/i
-const UNRESOLVED = /ENOTFOUND|EAI_AGAIN/
+/** What is wrong with a connection, by what Node, OpenSSL or a library says of it, and what to do about it. */
+const TROUBLES: readonly { readonly seen: RegExp; readonly remedy: string }[] = [
+  {
+    seen: /self[- ]signed certificate|unable to (?:get|verify)|UNABLE_TO_|SELF_SIGNED/i,
+    remedy:
+      'the certificate is not trusted: set NODE_EXTRA_CA_CERTS to the PEM file of the CA that issued it',
+  },
+  {
+    seen: /CERT_HAS_EXPIRED|certificate has expired/i,
+    remedy: 'the certificate has expired: renew it, or set this host’s clock',
+  },
+  {
+    seen: /ALTNAME_INVALID|does not match certificate/i,
+    remedy: 'the certificate is for another name: write CONTROL_PLANE_URL with the name that it is for',
+  },
+  {
+    // OpenSSL on a server's first bytes when they are no TLS.
+    seen: /wrong version number|packet length too long/i,
+    remedy:
+      'plain HTTP is spoken where https:// was asked for: check scheme and port of CONTROL_PLANE_URL and HTTPS_PROXY (http:// to a control plane also needs RUNNER_ALLOW_HTTP=1)',
+  },
+  {
+    seen: new RegExp(`^${PLAIN_HTTP_CUT}`),
+    remedy:
+      'if TLS is spoken at this port, write CONTROL_PLANE_URL with https://; otherwise check the control plane and what is in between',
+  },
+  {
+    seen: /ENOTFOUND|EAI_AGAIN/,
+    remedy:
+      'the name could not be resolved: check this host’s DNS and the name in CONTROL_PLANE_URL or HTTPS_PROXY',
+  },
+  {
+    seen: /ECONNREFUSED/,
+    remedy:
+      'nothing listens there: check that the control plane runs, the port in CONTROL_PLANE_URL or HTTPS_PROXY, and that outbound HTTPS is allowed (runner doctor tests each)',
+  },
+  {
+    seen: /EHOSTUNREACH|ENETUNREACH|EADDRNOTAVAIL/,
+    remedy: 'there is no route to it: check the routes and firewalls of this host and its network',
+  },
+  {
+    seen: /ETIMEDOUT|timed out|timeout|no answer within/i,
+    remedy:
+      'no answer came in time: a firewall may drop what is sent, so allow outbound HTTPS or set HTTPS_PROXY; or the control plane is overloaded',
+  },
+  {
+    seen: /ECONNRESET|EPIPE|other side closed|socket hang up/i,
+    remedy:
+      'the connection was cut: if it goes on, look at the logs of the control plane and of proxies in between',
+  },
+]
+const OTHERWISE =
+  'check CONTROL_PLANE_URL, HTTPS_PROXY and that outbound HTTPS is allowed (runner doctor tests each)'
 
-function remedyOf(detail: string): string {
-  if (UNTRUSTED.test(detail)) {
-    return 'the certificate is not trusted: set NODE_EXTRA_CA_CERTS to the PEM file of the CA that issued it'
-  }
-  if (NOT_TLS.test(detail)) {
-    return 'plain HTTP is spoken where https:// was asked for: check scheme and port of CONTROL_PLANE_URL and HTTPS_PROXY (http:// to a control plane also needs RUNNER_ALLOW_HTTP=1)'
-  }
-  if (detail.startsWith(PLAIN_HTTP_CUT)) {
-    return 'if TLS is spoken at this port, write CONTROL_PLANE_URL with https://; otherwise check the control plane and what is in between'
-  }
-  if (UNRESOLVED.test(detail)) {
-    return 'the name could not be resolved: check this host’s DNS and the name in CONTROL_PLANE_URL or HTTPS_PROXY'
-  }
-  return 'check CONTROL_PLANE_URL, HTTPS_PROXY and that outbound HTTPS is allowed (runner doctor tests each)'
+/** @param reason why a connection is no longer there; words of the protocol itself stay as they are */
+export function explainTrouble(reason: string): string {
+  const remedy = remedyOf(reason)
+  return remedy === null ? reason : `${reason}; ${remedy}`
+}
+
+function remedyOf(detail: string): string | null {
+  return TROUBLES.find(({ seen }) => seen.test(detail))?.remedy ?? null
 }

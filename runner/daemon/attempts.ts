@@ -1,8 +1,8 @@
 import { backoffMs } from '../api/backoff.ts'
 import type { Clock } from '../clock.ts'
+import { REPEAT_MS } from '../complaint.ts'
 import { type Log, reasonOf } from '../log.ts'
 import type { Action } from '../session-types.ts'
-import { REPEAT_MS } from './complaint.ts'
 
 /** Shortest and longest pause before what failed is tried again. */
 const RETRY_FLOOR_MS = 200

@@ -1,9 +1,11 @@
 import { WebSocket } from 'ws'
 import { DOORBELL } from '../../protocol/runner-api.ts'
 import { backoffMs } from '../api/backoff.ts'
+import { explainTrouble } from '../api/classify.ts'
 import { address, runnerPath } from '../api/client.ts'
 import { agentFor, type WebsocketParts } from '../api/websocket.ts'
-import { jittered, sleep } from '../clock.ts'
+import { jittered, sleep, systemClock } from '../clock.ts'
+import { Complaint, OUTAGE_REPEAT_MS } from '../complaint.ts'
 import type { Log } from '../log.ts'
 
 const HANDSHAKE_TIMEOUT_MS = 10_000
@@ -22,14 +24,21 @@ export interface DoorbellParts extends WebsocketParts {
 /** Keeps one websocket open on which the control plane says "sync now". It carries no state, so nothing is lost with it. */
 export async function doorbellLoop(parts: DoorbellParts, signal: AbortSignal): Promise<void> {
   let failures = 0
+  const outage = new Complaint(systemClock, parts.log, OUTAGE_REPEAT_MS)
   while (!signal.aborted) {
     const openedAt = performance.now()
     const reason = await listenOnce(parts, signal)
     if (signal.aborted) return
-    failures = performance.now() - openedAt > GOOD_SOCKET_MS ? 1 : failures + 1
+    const wasGood = performance.now() - openedAt > GOOD_SOCKET_MS
+    if (wasGood) outage.worked()
+    failures = wasGood ? 1 : failures + 1
     const pauseMs = backoffMs(failures, 250, Math.random, REDIAL_CAP_MS)
-    const line = { reason, retry_in_ms: Math.round(pauseMs) }
-    parts.log.info(line, 'the doorbell is not connected; work is picked up at the sync interval until it is')
+    const line = { reason: explainTrouble(reason), retry_in_ms: Math.round(pauseMs) }
+    outage.failed(
+      line,
+      'the doorbell is not connected; work is picked up at the sync interval until it is',
+      'info',
+    )
     parts.onRing()
     await sleep(pauseMs, signal)
   }

@@ -3,10 +3,10 @@ import { freemem, loadavg } from 'node:os'
 import { z } from 'zod'
 import type { Health } from '../../protocol/runner-api.ts'
 import { type Clock, jittered, kernelBootId } from '../clock.ts'
+import { Complaint } from '../complaint.ts'
 import { Latch } from '../latch.ts'
 import { type Log, reasonOf } from '../log.ts'
 import { writeFileAtomic } from '../state/files.ts'
-import { Complaint } from './complaint.ts'
 
 const MIB = 1024 * 1024
 const BEAT_MS = 5_000

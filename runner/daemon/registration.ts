@@ -4,7 +4,8 @@ import type { RegisterRequest } from '../../protocol/runner-api.ts'
 import { backoffMs } from '../api/backoff.ts'
 import { errorTypeOf, explain } from '../api/classify.ts'
 import type { ApiClient, ApiFailure } from '../api/client.ts'
-import { jittered, sleep, stopwatch } from '../clock.ts'
+import { type Clock, jittered, sleep, stopwatch } from '../clock.ts'
+import { Complaint, OUTAGE_REPEAT_MS } from '../complaint.ts'
 import { type Config, readRegistrationToken } from '../config.ts'
 import { type Log, reasonOf } from '../log.ts'
 import { SettingsError } from '../settings-error.ts'
@@ -39,6 +40,7 @@ export interface RegistrationParts {
   readonly api: Pick<ApiClient, 'register'>
   readonly config: Config
   readonly state: Pick<StateDirectory, 'storeCredential'>
+  readonly clock: Pick<Clock, 'now'>
   readonly log: Log
   readonly engineId: string
   readonly request: Omit<RegisterRequest, 'registration_token'>
@@ -56,7 +58,8 @@ export async function register(
   parts: RegistrationParts,
   signal: AbortSignal,
 ): Promise<StoredCredential | null> {
-  const { api, config, health, log, metrics, request, state } = parts
+  const { api, clock, config, health, log, metrics, request, state } = parts
+  const outage = new Complaint(clock, log, OUTAGE_REPEAT_MS)
   for (let failures = 1; !signal.aborted; failures++) {
     const token = await readableToken(parts, failures, signal)
     if (token === null) continue
@@ -72,7 +75,7 @@ export async function register(
     }
     metrics.registrationFailed(errorTypeOf(result.failure))
     health.set('control_plane', `registration failed: ${explain(result.failure)}`)
-    await untilOtherToken(config, token, complain(parts, result.failure, failures), signal)
+    await untilOtherToken(config, token, complain(parts, outage, result.failure, failures), signal)
   }
   return null
 }
@@ -129,7 +132,8 @@ export function tokenHash(token: string | null): string | null {
 
 /** @returns how long to wait before the next attempt */
 function complain(
-  { config, log, request }: RegistrationParts,
+  { config, request }: RegistrationParts,
+  outage: Complaint,
   failure: ApiFailure,
   failures: number,
 ): number {
@@ -139,9 +143,10 @@ function complain(
   const remedy = code === null ? undefined : REMEDIES[code]
   if (remedy !== undefined) {
     const fields = failure.kind === 'refused' ? failure.problem.errors : undefined
-    log.error(
+    outage.failed(
       { ...about, code, fields, remedy },
       'registration failed and will not succeed until this is put right',
+      'error',
     )
     return jittered(OPERATOR_RETRY_MS)
   }
@@ -151,7 +156,8 @@ function complain(
   const hint = taken
     ? `another runner named ${request.name} is online; if it is gone its name is free in under a minute, otherwise set another RUNNER_NAME`
     : undefined
-  log.warn({ ...about, code, hint, retry_in_ms: Math.round(pauseMs) }, 'registration failed; trying again')
+  const line = { ...about, code, hint, retry_in_ms: Math.round(pauseMs) }
+  outage.failed(line, 'registration failed; trying again')
   return pauseMs
 }
 

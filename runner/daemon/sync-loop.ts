@@ -4,12 +4,12 @@ import { backoffMs, floorMs, pauseCapMs } from '../api/backoff.ts'
 import { classify, errorTypeOf, explain } from '../api/classify.ts'
 import { type ApiClient, type ApiFailure, CALL_TIMEOUT_MS } from '../api/client.ts'
 import { type Clock, jittered, sleep, stopwatch } from '../clock.ts'
+import { Complaint, OUTAGE_REPEAT_MS } from '../complaint.ts'
 import { Latch } from '../latch.ts'
 import { type Log, reasonOf } from '../log.ts'
 import type { Draft } from '../session-types.ts'
 import type { StateDirectory } from '../state/state-directory.ts'
 import type { RunnerMetrics } from '../telemetry/instruments.ts'
-import { Complaint } from './complaint.ts'
 import type { SessionLedger } from './ledger.ts'
 import type { Refused } from './refusal.ts'
 import type { Membership } from './runner-identity.ts'
@@ -74,10 +74,12 @@ export class SyncLoop {
   /** The last body was refused as too large: the next one leaves out what can be left out. */
   #terse = false
   readonly #storing: Complaint
+  readonly #outage: Complaint
 
   constructor(parts: SyncLoopParts) {
     this.#parts = parts
     this.#storing = new Complaint(parts.clock, parts.log)
+    this.#outage = new Complaint(parts.clock, parts.log, OUTAGE_REPEAT_MS)
     this.#leaseTtlMs = parts.leaseTtlMs
   }
 
@@ -134,6 +136,7 @@ export class SyncLoop {
     const wasRotated = identity.credential !== membership.identity.credential
     if (!result.ok) return this.#failed(result.failure, request, wasRotated)
     this.#failures = 0
+    this.#outage.worked('the control plane takes syncs again')
     this.#terse = false
     const reply = result.value
     if (reply.stale) return { pauseMs: STALE_PAUSE_MS, floorMs: STALE_PAUSE_MS }
@@ -174,7 +177,7 @@ export class SyncLoop {
   }
 
   #failed(failure: ApiFailure, request: SyncRequest, wasRotated: boolean): Pause | { refused: Refused } {
-    const { ledger, log, onFailure } = this.#parts
+    const { ledger, onFailure } = this.#parts
     this.#failures += 1
     if (failure.kind === 'refused' && classify(failure) !== 'retryable' && !wasRotated) {
       return { refused: { code: failure.problem.code, detail: failure.problem.detail } }
@@ -184,15 +187,17 @@ export class SyncLoop {
     const retryAfterMs = floorMs(askedMs, leaseTtlMs)
     const pauseMs = backoffMs(this.#failures, retryAfterMs, Math.random, pauseCapMs(leaseTtlMs))
     const error = explain(failure)
-    const line = { error, failures: this.#failures, retry_in_ms: Math.round(pauseMs) }
+    const line = { error, retry_in_ms: Math.round(pauseMs) }
     if (statusOf(failure) === 413) {
       this.#terse = true
       const bytes = Buffer.byteLength(JSON.stringify(request))
-      log.error({ ...line, bytes, leases: request.leases.length, remedy: TOO_LARGE }, 'the sync is too large')
+      const about = { ...line, bytes, leases: request.leases.length, remedy: TOO_LARGE }
+      this.#outage.failed(about, 'the sync is too large', 'error')
     } else if (failure.kind === 'refused' && failure.problem.code === 'not_found') {
-      log.error({ ...line, remedy: POOL_GONE }, 'the control plane no longer has this pool; trying again')
+      const what = 'the control plane no longer has this pool; trying again'
+      this.#outage.failed({ ...line, remedy: POOL_GONE }, what, 'error')
     } else {
-      log.warn(line, 'sync failed; trying again')
+      this.#outage.failed(line, 'sync failed; trying again')
     }
     onFailure(`sync failed: ${error}`)
     return { pauseMs, floorMs: Math.max(retryAfterMs, Math.min(FAILURE_FLOOR_MS, pauseMs)) }

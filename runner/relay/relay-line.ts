@@ -2,9 +2,11 @@ import { WebSocket } from 'ws'
 import { parseJson } from '../../protocol/json.ts'
 import { PUBLISHER_PULSE, STREAM_CLOSE, STREAM_TEXT_LIMIT_BYTES, ToPublisher } from '../../protocol/stream.ts'
 import { backoffMs } from '../api/backoff.ts'
+import { explainTrouble } from '../api/classify.ts'
 import { address, runnerPath } from '../api/client.ts'
 import { agentFor, type WebsocketParts } from '../api/websocket.ts'
-import { sleep } from '../clock.ts'
+import { sleep, systemClock } from '../clock.ts'
+import { Complaint, OUTAGE_REPEAT_MS } from '../complaint.ts'
 import type { Log } from '../log.ts'
 import type { RunnerMetrics } from '../telemetry/instruments.ts'
 import { Pulse } from './pulse.ts'
@@ -68,6 +70,7 @@ export class RelayLine {
 
   async run(signal: AbortSignal): Promise<void> {
     let failures = 0
+    const outage = new Complaint(systemClock, this.#parts.log, OUTAGE_REPEAT_MS)
     while (!signal.aborted) {
       const began = performance.now()
       const { over, reason } = await this.#once(signal)
@@ -75,10 +78,12 @@ export class RelayLine {
       if (signal.aborted) return
       if (over) return this.#parts.log.info({ reason }, 'the relay has no more use for this line')
       this.#parts.metrics.relayFailed()
-      failures = performance.now() - began > GOOD_SOCKET_MS ? 1 : failures + 1
+      const wasGood = performance.now() - began > GOOD_SOCKET_MS
+      if (wasGood) outage.worked()
+      failures = wasGood ? 1 : failures + 1
       const pauseMs = backoffMs(failures, REDIAL_FLOOR_MS, Math.random, REDIAL_CAP_MS)
-      const line = { reason, retry_in_ms: Math.round(pauseMs) }
-      this.#parts.log.warn(line, 'relay connection lost: viewers see no picture until it is back')
+      const line = { reason: explainTrouble(reason), retry_in_ms: Math.round(pauseMs) }
+      outage.failed(line, 'relay connection lost: viewers see no picture until it is back')
       await sleep(pauseMs, signal)
     }
   }

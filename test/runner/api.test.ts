@@ -5,6 +5,7 @@ import { BACKOFF_BASE_MS, BACKOFF_CAP_MS, backoffMs, floorMs } from '../../runne
 import { classify, explain } from '../../runner/api/classify.ts'
 import { ApiClient, type ApiFailure, address, interpret } from '../../runner/api/client.ts'
 import { SyncReply } from '../../runner/api/sync-reply.ts'
+import { reasonOf } from '../../runner/log.ts'
 import { anOffer, aReply, aStop, aVerdict, sessionId } from './support/factories.ts'
 
 test('backoff grows to its cap, takes anything below it, and never goes under Retry-After', () => {
@@ -124,6 +125,13 @@ test.each([
   ['getaddrinfo ENOTFOUND plane.example', /could not be resolved: check this host’s DNS/],
   ['getaddrinfo EAI_AGAIN plane.example', /could not be resolved: check this host’s DNS/],
   ['connect ECONNREFUSED 127.0.0.1:1', /outbound HTTPS/],
+  ['connect ECONNREFUSED 127.0.0.1:1', /nothing listens there: check that the control plane runs/],
+  ['connect EHOSTUNREACH 10.0.0.1:443', /no route/],
+  ['Connect Timeout Error', /a firewall may drop/],
+  ['no answer within 10000 ms', /a firewall may drop/],
+  ['read ECONNRESET', /connection was cut/],
+  ['certificate has expired', /renew it/],
+  ['something else', /check CONTROL_PLANE_URL/],
 ])('"%s" is told with its remedy', (detail, remedy) => {
   expect(explain({ kind: 'unreachable', detail })).toMatch(remedy)
 })
@@ -133,4 +141,11 @@ test('a control plane under a path keeps its path', () => {
     'https://h.example/certyn/healthz',
   )
   expect(address(new URL('https://h.example'), '/healthz').href).toBe('https://h.example/healthz')
+})
+
+test('an address that is refused in both families is told as each of them', async () => {
+  const refusals = ['::1', '127.0.0.1'].map(at => new Error(`connect ECONNREFUSED ${at}:1`))
+  expect(reasonOf(new AggregateError(refusals))).toBe(
+    'connect ECONNREFUSED ::1:1, connect ECONNREFUSED 127.0.0.1:1',
+  )
 })

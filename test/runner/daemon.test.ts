@@ -196,6 +196,16 @@ describe('running', () => {
     await until('the next sync', () => plane.syncs.length > seen)
   })
 
+  test('syncs that fail in a row are said once, and their end with how many there were', async () => {
+    const runner = start()
+    await ready()
+    plane.syncFaults = Array.from({ length: 4 }, () => ({ refuse: 'overloaded' }) as const)
+    plane.ring()
+    await until('it works again', () => runner.logged('takes syncs again'))
+    expect(runner.logged('takes syncs again')).toMatchObject({ failures: 4, since: expect.any(String) })
+    expect(runner.log.filter(({ msg }) => msg?.startsWith('sync failed'))).toHaveLength(1)
+  })
+
   test('a command that this release does not know costs no session its lease, and is said once', async () => {
     plane.reply = { next_sync_in_ms: 200, lease_ttl_ms: 2000 }
     const runner = start()

@@ -103,11 +103,15 @@ async function pausesOf({ loop, log }: ReturnType<typeof syncing>, repeats: numb
   const random = vi.spyOn(Math, 'random').mockReturnValue(1)
   const stop = new AbortController()
   const running = loop.run(stop.signal)
-  await until('so many repeats', () => log.warn.mock.calls.length > repeats)
+  // Said once, and then for those who look into it.
+  const lines = () => [...log.warn.mock.calls, ...log.debug.mock.calls]
+  await until('so many repeats', () => lines().length > repeats)
   stop.abort()
   await running
   random.mockRestore()
-  return log.warn.mock.calls.slice(0, repeats).map(([line]) => line.retry_in_ms)
+  return lines()
+    .slice(0, repeats)
+    .map(([line]) => line.retry_in_ms)
 }
 
 const UNREACHABLE = { ok: false, failure: { kind: 'unreachable', detail: 'cut' } } as const
