@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { classifyExit, classifyFailure } from '../../runner/executors/docker/classify-failure.ts'
 import { Images } from '../../runner/executors/docker/images.ts'
 import { createLog } from '../../runner/log.ts'
 import { FakeEngine } from './support/fake-engine.ts'
@@ -51,4 +52,16 @@ test('what the Engine says of a pull is passed on without the login it was given
   }
   engine.shut()
   removeDirectory(directory)
+})
+
+test('what the Engine says of a container is passed on without logins in addresses, and classified all the same', () => {
+  const start =
+    'OCI runtime create failed: exec: "https://robot:pa%2Fss@proxy.test:3128": executable file not found in $PATH'
+  const cleaned = start.replace('robot:pa%2Fss', '[redacted]')
+  expect(classifyFailure('start', start)).toMatchObject({ reason: 'command_not_found', message: cleaned })
+  expect(classifyFailure('create', start)).toMatchObject({ reason: 'engine_error', message: cleaned })
+  for (const code of [1, 127]) expect(classifyExit(code, false, start).exit.message).toBe(cleaned)
+  // Cut after it: half a login is one too.
+  const late = `${'x'.repeat(985)}https://robot:${'p'.repeat(40)}@proxy.test`
+  expect(classifyFailure('create', late).message).not.toContain('robot')
 })

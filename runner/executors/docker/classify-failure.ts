@@ -1,6 +1,11 @@
 import type { Exit, ExitReason } from '../../../protocol/runner-api.ts'
+import { redactor } from '../../redaction.ts'
 
 /** What the Engine says when a session cannot be brought to run, told apart by its words: it has no codes for them. */
+
+/** It repeats what it was given, a job's proxy with its password too, and what it says goes to the control plane. */
+const clean = redactor([])
+const MESSAGE_LIMIT_CHARS = 1000
 
 type Step = 'pull' | 'create' | 'start'
 
@@ -43,7 +48,11 @@ const OTHERWISE: Readonly<Record<Step, ExitReason>> = {
 export function classifyFailure(step: Step, message: string): Exit {
   const known = WORDINGS.find(([wording, , steps]) => steps.includes(step) && wording.test(message))
   const reason = known?.[1] ?? OTHERWISE[step]
-  return { code: reason === 'command_not_found' ? 127 : null, reason, message: message.slice(0, 1000) }
+  return { code: reason === 'command_not_found' ? 127 : null, reason, message: said(message) }
+}
+
+function said(message: string): string {
+  return clean(message).slice(0, MESSAGE_LIMIT_CHARS)
 }
 
 /** What shells and init processes exit with when the program is not there. */
@@ -65,11 +74,11 @@ export function classifyExit(
     }
   }
   if (code === EXIT_NOT_FOUND) {
-    const message = error.slice(0, 1000) || 'the command, or one it called last, was not found in the image'
+    const message = said(error) || 'the command, or one it called last, was not found in the image'
     return { exit: { code, reason: 'command_not_found', message }, memoryPressure: oomKilled }
   }
   return {
-    exit: { code, reason: 'exited', ...(error && { message: error.slice(0, 1000) }) },
+    exit: { code, reason: 'exited', ...(error && { message: said(error) }) },
     memoryPressure: oomKilled,
   }
 }
