@@ -12,7 +12,9 @@ const USAGE = `usage: runner [command]
   doctor    check this host and its way to the control plane, with a remedy for each finding
             [--image IMAGE] also look from inside a job container of that image   [--json] for programs
   health    exit 0 if the daemon of this state directory is well
-  version   print the release`
+  version   print the release
+
+Settings come from the environment: CONTROL_PLANE_URL, RUNNER_POOL_ID, REGISTRATION_TOKEN and what README.md lists.`
 
 /** This program, however it was started: from its source or from one bundled file. */
 const OWN_COMMAND = [process.execPath, ...process.execArgv, fileURLToPath(import.meta.url)] as const
@@ -26,7 +28,13 @@ async function main([command, ...args]: readonly string[]): Promise<number> {
       return doctor(args, line => process.stdout.write(`${line}\n`))
     case 'health':
       return health(line => process.stdout.write(`${line}\n`)) ? 0 : 1
+    case 'help':
+    case '--help':
+    case '-h':
+      process.stdout.write(`${USAGE}\n`)
+      return 0
     case 'version':
+    case '--version':
       process.stdout.write(`${VERSION}\n`)
       return 0
     // Started by the host executor only.
@@ -34,7 +42,7 @@ async function main([command, ...args]: readonly string[]): Promise<number> {
       await runShim(args[0] ?? '')
       return 0
     default:
-      process.stderr.write(`${USAGE}\n`)
+      process.stderr.write(`runner: there is no command ${JSON.stringify(command)}\n${USAGE}\n`)
       return 2
   }
 }

@@ -86,7 +86,10 @@ async function takePort({ host, port }: ControlPlaneOptions): Promise<Front> {
     return await listen(host, port)
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? error.code : undefined
-    if (code === 'EADDRINUSE') return fail(`--port: ${port} on ${host} is already in use`)
+    if (code === 'EADDRINUSE')
+      return fail(
+        `--port: ${port} on ${host} is already in use; stop what listens there, or give another with --port (0 for any free one)`,
+      )
     return fail(
       `--port: cannot listen on ${host}:${port}: ${error instanceof Error ? error.message : String(error)}`,
     )

@@ -41,9 +41,13 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
 class Interrupted extends Error {}
 
 function optionsOf(args: readonly string[]): UpOptions {
+  if (args.includes('--help') || args.includes('-h')) {
+    console.log(USAGE)
+    process.exit(0)
+  }
   const parsed = parseOptions(args, ROOT, process.env.INIT_CWD ?? process.cwd())
   if (parsed.ok) return parsed.options
-  console.error(`npm run up: ${parsed.problem}\n${USAGE}`)
+  console.error(`npm run up: ${parsed.problem}\n\n${USAGE}`)
   process.exit(2)
 }
 

@@ -1,7 +1,7 @@
 import path from 'node:path'
 import { parseArgs } from 'node:util'
 
-/** What `npm run up` was asked to do. */
+/** What `npm run up` was asked to do. Who asks for help is given USAGE before. */
 export interface UpOptions {
   /** End after the sample. */
   readonly once: boolean
@@ -14,7 +14,15 @@ export type Parsed =
   | { readonly ok: true; readonly options: UpOptions }
   | { readonly ok: false; readonly problem: string }
 
-export const USAGE = 'Usage: npm run up [-- [--once] [--port 8787] [--state-dir .certyn]]'
+export const USAGE = `Usage: npm run up [-- [--once] [--port 8787] [--state-dir DIR]]
+
+A control plane, a runner and a sample run on this machine, until Ctrl-C.
+
+  --once       end after the sample, with exit code 0 if it succeeded
+  --port       of the control plane, 0 for any free one (the last one, at first 8787)
+  --state-dir  folder that keeps everything (.certyn)
+
+Settings of both come from the environment; README.md lists them.`
 
 /** @param base folder that a relative state folder is resolved against */
 export function parseOptions(args: readonly string[], root: string, base: string): Parsed {

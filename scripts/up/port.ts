@@ -18,7 +18,10 @@ const PREDECESSOR_WAIT_MS = 200
  */
 export async function takePort(asked: number | null, file: string): Promise<number> {
   const port = asked === null ? await unasked(file) : await tryPort(asked)
-  if (port === null) throw new Error(`--port: ${asked} is already in use`)
+  if (port === null)
+    throw new Error(
+      `--port: ${asked} is already in use; stop what listens there, or leave --port out to have a free one taken`,
+    )
   writeFileSync(file, `${port}\n`)
   return port
 }

@@ -1,4 +1,6 @@
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
+import { createServer } from 'node:net'
 import { afterAll, describe, expect, test } from 'vitest'
 import { Environment, pageOf } from '../../protocol/admin-api.ts'
 import { isTerminal, Run } from '../../protocol/run.ts'
@@ -150,6 +152,28 @@ test.each([
   expect((await up.exited).code).toBe(1)
   expect(up.output).toContain(line)
   expect(up.output).not.toContain('started again')
+})
+
+test.each([
+  [['--help'], 0, '--state-dir'],
+  [['--onec'], 2, "'--onec'"],
+  [['--port', 'abc'], 2, '--port: expected 0 to 65535'],
+])('npm run up with %j says what there is', async (args, code, line) => {
+  const up = new Up(newFolder('up-usage'), args)
+  expect((await up.exited).code).toBe(code)
+  expect(up.output).toContain(line)
+  expect(up.output).toContain('Usage: npm run up')
+})
+
+test('npm run up says what to do about a port that is taken', async () => {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const address = server.address()
+  const port = typeof address === 'object' ? address?.port : undefined
+  const up = new Up(newFolder('up-port'), ['--port', `${port}`])
+  expect((await up.exited).code).toBe(1)
+  expect(up.output).toContain(`--port: ${port} is already in use; stop what listens there`)
+  server.close()
 })
 
 test('what npm run up keeps is started again but when it refuses to start, or does so again and again', () => {

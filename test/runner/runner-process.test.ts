@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, existsSync, openSync } from 'node:fs'
 import { describe, expect, onTestFinished, test } from 'vitest'
+import { VERSION } from '../../protocol/version.ts'
 import { FakeControlPlane } from './support/fake-control-plane.ts'
 import {
   RunnerProcess,
@@ -35,6 +36,16 @@ test('a daemon of the tests does not outlive the process that started it', async
   parent.kill('SIGKILL')
   await until('the daemon is gone', () => !existsSync(`/proc/${pid}`))
   removeDirectory(directory)
+})
+
+test.each([
+  ['--help', 0, 'usage: runner'],
+  ['--version', 0, VERSION],
+  ['--hepl', 2, 'there is no command "--hepl"'],
+])('a runner that is given %s ends with %i and says what there is', async (argument, code, said) => {
+  const runner = new RunnerProcess({}, [argument])
+  expect(await runner.ended()).toBe(code)
+  expect(code === 0 ? runner.log.map(({ msg }) => msg).join('\n') : runner.stderr).toContain(said)
 })
 
 describe('a runner goes on', () => {
