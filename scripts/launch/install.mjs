@@ -22,7 +22,9 @@ export function ensureInstalled(root) {
   console.error(`Installing dependencies with npm (${reason}). This takes a minute or two.`)
   const started = Date.now()
   // Not `npm ci`: it refuses a lockfile made at a registry that lacks some other platform's optional packages.
-  const npm = spawnSync('npm', ['install', '--no-save', '--no-audit', '--no-fund', '--progress=true'], {
+  const args = ['install', '--no-save', '--no-audit', '--no-fund', '--progress=true']
+  // npm would warn of every package that is not for the host's Node, on which none of them runs.
+  const npm = spawnSync('npm', [...args, '--loglevel=error'], {
     cwd: root,
     stdio: ['ignore', 2, 2],
     // The Node of node_modules is replaced while npm runs, so npm has to run on the host's.

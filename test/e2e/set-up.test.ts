@@ -30,6 +30,7 @@ describe.skipIf(!IS_CLONE)('a clean clone in an empty folder', () => {
     expect(second.output()).toContain('is in use by another `npm run up`')
     expect((await up.exited).code, up.output()).toBe(0)
     expect(up.output()).toContain('Installing dependencies with npm')
+    expect(up.output()).not.toContain('EBADENGINE')
     expect(up.output()).toContain(
       `The sample run succeeded on the ${HAS_ENGINE ? 'docker' : 'host'} executor`,
     )
