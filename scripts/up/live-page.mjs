@@ -6,7 +6,7 @@ import { writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 
-const { CERTYN_CDP_URL, CERTYN_ARTIFACTS_DIR, SAMPLE_SECONDS } = process.env
+const { CERTYN_CDP_URL, CERTYN_ARTIFACTS_DIR } = process.env
 const PAGE = `<!doctype html><meta charset="utf-8"><title>Certyn sample</title>
 <style>
   body { margin: 0; min-height: 100vh; display: grid; place-content: center; gap: 28px; justify-items: center;
@@ -56,7 +56,8 @@ const evaluate = async expression => (await call('Runtime.evaluate', { expressio
 
 await call('Page.navigate', { url })
 while ((await evaluate(`document.querySelector('time')?.textContent ?? ''`)) === '') await sleep(100)
-const seconds = Number(SAMPLE_SECONDS)
+// Given as text on node's command line, so what follows it is the first argument.
+const seconds = Number(process.argv[1])
 for (let second = 0; second < seconds; second++) {
   await evaluate(`document.querySelector('button').click()`)
   await sleep(1000)

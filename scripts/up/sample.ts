@@ -54,8 +54,8 @@ export async function hostSample(root: string): Promise<Sample> {
 }
 
 function liveRun(node: readonly string[], seconds: number, more: Readonly<Record<string, string>> = {}) {
-  const command = [...node, '--input-type=module', '-e', readFileSync(LIVE_PAGE, 'utf8')]
-  return { command, env: { SAMPLE_SECONDS: String(seconds), ...more } }
+  const command = [...node, '--input-type=module', '-e', readFileSync(LIVE_PAGE, 'utf8'), String(seconds)]
+  return { command, env: more }
 }
 
 /** An image that another one has taken the name of has none. */
