@@ -508,6 +508,25 @@ describe('what nobody told the relay', () => {
     expect(member.closed).toBeNull()
   })
 
+  test('a link that expires between exchange and connection opens nothing', async () => {
+    const live = await liveRun()
+    const path = `/api/v1/runs/${live.runId}/live-links`
+    const body = { mode: 'view', expires_in_seconds: 600, max_viewers: 5 }
+    const { id, url } = ok(await call('POST', path, { key: live.tenant.keys.member, body })).body
+    const ends = Date.now() + 5_000
+    await env.DB.prepare('UPDATE live_links SET expires_at = ? WHERE id = ?').bind(ends, id).run()
+    const exchange = { run_id: live.runId, link: String(url).split('#')[1] }
+    const { ticket, expires_at } = ok(
+      await call('POST', '/api/v1/live-links/exchange', { body: exchange }),
+    ).body
+    expect(expires_at).toBe(new Date(ends).toISOString())
+    await runInDurableObject(relayOf(live), (_, state) => {
+      state.storage.sql.exec('UPDATE tickets SET expires_at = expires_at - 5000')
+    })
+    const late = await dialStream(live.runId, ticket)
+    expect([late.status, late.webSocket]).toEqual([401, null])
+  })
+
   test('an ended session: both ends are closed at the next look, and nothing of it is left', async () => {
     const live = await liveRun()
     const viewer = await TestViewer.join(live)

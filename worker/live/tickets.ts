@@ -27,7 +27,9 @@ export async function issueTicket(edge: Edge, admission: Admission): Promise<Res
   if (!session.ok) return session
   const { session_id, runner_id } = session.value
   const ticket = mintSecret('viewerTicket')
-  const expiresAt = edge.now + TICKET_TTL_SECONDS * 1000
+  // No ticket outlives what it was asked for with.
+  const ownEnd = edge.now + TICKET_TTL_SECONDS * 1000
+  const expiresAt = Math.min(ownEnd, admission.sourceExpiresAt ?? ownEnd)
   // Before the ticket exists: whoever revokes its source afterwards finds the relay.
   await noteAdmission(edge.directory, tenantId, source, session_id, edge.now)
   const admitted = await edge.relay(session_id).admit({
