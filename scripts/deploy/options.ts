@@ -26,7 +26,8 @@ export const USAGE = `Usage: npm run deploy [-- [--dry-run] [--settings deploy.e
   --dry-run   say what would be done and change nothing; works without an account too
   --settings  file of NAME=value lines, outside version control (deploy.env, where there is one)
 
-docs/settings.md lists the settings. OPERATOR_KEY and CLOUDFLARE_API_TOKEN come from the environment only.`
+docs/settings.md lists the settings. OPERATOR_KEY, OTEL_EXPORTER_OTLP_HEADERS and CLOUDFLARE_API_TOKEN come from the
+environment only.`
 
 /** Cloudflare's limit for a bucket's name is the narrowest of Worker, database and bucket. */
 const Name = z
