@@ -3,7 +3,7 @@ import { ApiKeyId, LiveLinkId, MemberId, RunId } from './ids.ts'
 import { WatchMode } from './stream.ts'
 import { Timestamp } from './text.ts'
 
-/** Leave to watch: tickets, which open one socket each, and links, which are exchanged for tickets. */
+/** Permission to watch: tickets, which open one socket each, and links, which are exchanged for tickets. */
 
 /** Long enough for a page to open its socket over a bad line, too short to be worth stealing. */
 export const TICKET_TTL_SECONDS = 30

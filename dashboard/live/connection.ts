@@ -26,7 +26,9 @@ export interface ConnectionParts {
 
 /** The picture has to be back soon after whatever kept it away. */
 const RETRY_CAP_MS = 2_000
-const ANSWER_LIMIT_MS = 5_000
+const ANSWER_LIMIT_MS = 1_800
+/** Whoever has waited for an answer need not wait again, but for not asking all at once. */
+const LATE_PAUSE_MS = 200
 /** Whatever has nothing to say in between two of these is asked, and without an answer given up. */
 const PULSE_MS = 4_000
 /** Room is made only by somebody who leaves. */
@@ -35,6 +37,7 @@ const FULL_PAUSE_MS = 20_000
 const NEXT_SESSION_MS = 3_000
 const NEXT_SESSION_CAP_MS = 10_000
 const NEXT_SESSION_GROWTH = 1.1
+const UNREACHABLE = 'the control plane cannot be reached'
 const TRYING_AGAIN = '; trying again'
 
 /** One websocket after the other, each with a ticket of its own, until there is nothing more to watch. */
@@ -80,7 +83,8 @@ export class Connection {
     const attempt = this.#attempt
     const answer = await this.#askForTicket()
     if (attempt !== this.#attempt) return
-    if (answer === 'unreachable') return this.#retry('the control plane cannot be reached')
+    if (answer === 'unreachable') return this.#retry(UNREACHABLE)
+    if (answer === 'late') return this.#retry(UNREACHABLE, LATE_PAUSE_MS * Math.random())
     const ticket = ViewerTicket.safeParse(answer)
     if (!ticket.success) return this.#refused(Problem.safeParse(answer).data)
     this.#open(ticket.data)
@@ -106,12 +110,16 @@ export class Connection {
   /** A line may die without either end being told. */
   #watchOver(socket: WebSocket): void {
     let heard = true
+    const giveUp = () => {
+      socket.close()
+      this.#closed(0, '')
+    }
+    setTimeout(() => {
+      if (socket === this.#socket && socket.readyState === WebSocket.CONNECTING) giveUp()
+    }, ANSWER_LIMIT_MS)
     const pulse = setInterval(() => {
       if (socket !== this.#socket) return clearInterval(pulse)
-      if (!heard) {
-        socket.close()
-        return this.#closed(0, '')
-      }
+      if (!heard) return giveUp()
       heard = false
       if (socket.readyState === WebSocket.OPEN) socket.send(PUBLISHER_PULSE.ping)
     }, PULSE_MS)
@@ -136,8 +144,8 @@ export class Connection {
         signal: AbortSignal.timeout(ANSWER_LIMIT_MS),
       })
       return await response.json().catch(() => null)
-    } catch {
-      return 'unreachable'
+    } catch (error) {
+      return error instanceof DOMException && error.name === 'TimeoutError' ? 'late' : 'unreachable'
     }
   }
 
@@ -205,11 +213,11 @@ export class Connection {
     }
   }
 
-  #retry(reason: string, longPauseMs?: number): void {
+  #retry(reason: string, knownPauseMs?: number): void {
     this.#failures += 1
     const pauseMs = Math.random() * Math.min(RETRY_CAP_MS, 500 * 2 ** Math.min(this.#failures, 10))
     this.#show('connecting', `${reason}${TRYING_AGAIN}`)
-    this.#timer = setTimeout(() => void this.#connect(), longPauseMs ?? pauseMs)
+    this.#timer = setTimeout(() => void this.#connect(), knownPauseMs ?? pauseMs)
   }
 
   #lookAgain(): void {

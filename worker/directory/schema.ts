@@ -164,7 +164,7 @@ export const auditEvents = sqliteTable(
   table => [index('audit_events_by_tenant').on(table.tenantId, table.id)],
 )
 
-/** Leave to watch one run, for whoever has the link. */
+/** Permission to watch one run, for whoever has the link. */
 export const liveLinks = sqliteTable(
   'live_links',
   {

@@ -20,7 +20,7 @@ export interface Admission {
   readonly sourceMaxViewers: number | null
 }
 
-/** Leave to open one socket to the run's live session, which its relay is told of. `not_running` when it has none. */
+/** Permission to open one socket to the run's live session, which its relay is told of. `not_running` when it has none. */
 export async function issueTicket(edge: Edge, admission: Admission): Promise<Result<ViewerTicket>> {
   const { tenantId, poolId, runId, source } = admission
   const session = await edge.pool(poolId).watchableSession(runId)

@@ -105,18 +105,24 @@ function watch(
 ): () => void {
   let page = { width: canvas.width, height: canvas.height }
   let release: (() => void) | null = null
+  let isLive = false
   const screen = new Screen(canvas, seq => connection.send({ type: 'ack', seq }))
   const connection = new Connection({
     runId,
     leave: { kind: 'session', mode },
     onPhase: phase => {
       onPhase(phase)
-      if (mode === 'control' && phase.phase === 'live')
+      isLive = phase.phase === 'live'
+      if (mode === 'control' && isLive)
         release ??= takeControl(
           canvas,
           () => page,
-          event => connection.send({ type: 'input', event }),
+          // What is done to a picture that is old is not for the page as it is now.
+          event => isLive && connection.send({ type: 'input', event }),
         )
+      if (phase.phase !== 'ended' && phase.phase !== 'refused') return
+      release?.()
+      release = null
     },
     onMessage: message => {
       if (message.type !== 'hello' || message.width === null || message.height === null) return

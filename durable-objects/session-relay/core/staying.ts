@@ -19,7 +19,10 @@ export interface Leaving {
   readonly reason: string
 }
 
-export const REVOKED: Leaving = { code: STREAM_CLOSE.unauthenticated, reason: 'leave to watch was revoked' }
+export const REVOKED: Leaving = {
+  code: STREAM_CLOSE.unauthenticated,
+  reason: 'permission to watch was revoked',
+}
 export const UNREADABLE: Leaving = {
   code: STREAM_CLOSE.malformed,
   reason: 'a message that is not of this protocol',
@@ -48,7 +51,7 @@ export function whyLeave(
   now: number,
 ): Leaving | null {
   if (until !== null && until <= now) {
-    return { code: STREAM_CLOSE.unauthenticated, reason: 'leave to watch has expired' }
+    return { code: STREAM_CLOSE.unauthenticated, reason: 'permission to watch has expired' }
   }
   if (flow.behindSince !== null && flow.behindSince + STALLED_LIMIT_MS <= now) {
     return { code: 1001, reason: 'nothing was acknowledged for five minutes' }

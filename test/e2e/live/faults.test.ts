@@ -37,6 +37,8 @@ describe.skipIf(!CAN_WATCH)('the picture is back', () => {
     SelfHosted__LeaseTtlSeconds: '60',
   })
   let network: Network
+  /** The viewer's own way. */
+  let line: Network
   let browser: Browser
   let tenant: Tenant
   let daemon: Daemon
@@ -54,7 +56,9 @@ describe.skipIf(!CAN_WATCH)('the picture is back', () => {
     await daemon.online(tenant)
     const { id } = await tenant.run(boardRun(image, MARK))
     sessionId = (await tenant.reaches(id, 'running')).session_id ?? ''
-    viewer = await Viewer.open(browser, (await tenant.liveLink(id)).url)
+    line = await Network.to(controlPlane.url)
+    const { url } = await tenant.liveLink(id)
+    viewer = await Viewer.open(browser, url.replace(controlPlane.url, line.url))
     await viewer.sees('the board', board => board.mark === MARK)
   })
   afterAll(async () => {
@@ -63,6 +67,7 @@ describe.skipIf(!CAN_WATCH)('the picture is back', () => {
     await until('nothing runs', async () => (await tenant.pool()).stats.slots_busy === 0)
     await daemon?.end('SIGTERM')
     await network?.close()
+    await line?.close()
     await controlPlane.stop()
   })
 
@@ -128,6 +133,18 @@ describe.skipIf(!CAN_WATCH)('the picture is back', () => {
       },
     })
     expect(daemon.log()).toContain('relay connection lost')
+  })
+
+  test('after nothing passed between viewer and control plane', async context => {
+    const began = Date.now()
+    await survives(context, {
+      begin: () => line.cut(),
+      told: /the connection was lost|the control plane cannot be reached/,
+      end: async () => {
+        await sleep(began + CUT_MS - Date.now())
+        line.mend()
+      },
+    })
   })
 
   async function killChromium(): Promise<void> {

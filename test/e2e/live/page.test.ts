@@ -192,6 +192,49 @@ describe.skipIf(!CAN_WATCH)('the page of a live view', () => {
     await viewer.close()
   })
 
+  test('asks again within three seconds when an answer does not come', async () => {
+    const { url } = await tenant.liveLink(runId)
+    const context = await browser.newContext()
+    const page = await context.newPage()
+    // In the page's own time, however busy the machine is.
+    await page.addInitScript(`{
+      const ask = fetch
+      globalThis.order = []
+      globalThis.fetch = (path, ...rest) => {
+        if (String(path).endsWith('/exchange') && order.push('asked') === 1)
+          setTimeout(() => order.push('three seconds later'), 3_000)
+        return ask(path, ...rest)
+      }
+    }`)
+    let asked = 0
+    await page.route('**/live-links/exchange', async route => {
+      asked += 1
+      if (asked > 1) await route.continue()
+    })
+    await page.goto(url)
+    await page.locator('[data-phase=live]').first().waitFor()
+    await page.waitForFunction(`order.includes('three seconds later')`)
+    expect(await page.evaluate('order')).toEqual(['asked', 'asked', 'three seconds later'])
+    await context.close()
+  })
+
+  test('keeps its one line on top of the picture on a phone in landscape', async () => {
+    const driver = await control(runId, { viewport: { width: 844, height: 390 } })
+    await driver.page.locator('#screen').click({ position: { x: 100, y: 100 } })
+    const lines = `new Set([...document.querySelectorAll('header > *')].filter(one => one.checkVisibility())
+      .map(one => one.getBoundingClientRect()).map(({ top, height }) => Math.round((top + height / 2) / 8))).size`
+    for (const reason of ['', '– the runner has not answered since 10:07 AM; trying again']) {
+      await driver.page.evaluate(`document.getElementById('reason').textContent = '${reason}'`)
+      expect(await driver.page.evaluate(lines), reason).toBe(1)
+      expect(
+        await driver.page.evaluate('document.querySelector("header").scrollWidth - innerWidth'),
+        reason,
+      ).toBeLessThanOrEqual(0)
+      expect([await isShown(driver, 'state'), await isShown(driver, 'mode')], reason).toEqual([true, true])
+    }
+    await driver.close()
+  })
+
   test('says calmly that the runner does not answer, and takes no input meanwhile', async () => {
     const driver = await control()
     await daemon.end('SIGKILL')

@@ -245,7 +245,7 @@ describe.skipIf(!CAN_WATCH)('watching a run', () => {
     await viewer.reads(/^Live/)
     await tenant.revokeLink(id)
     const { phase, text } = await viewer.reads(/^Cannot be watched/)
-    expect([phase, text]).toEqual(['refused', 'Cannot be watched – leave to watch was revoked'])
+    expect([phase, text]).toEqual(['refused', 'Cannot be watched – permission to watch was revoked'])
     // Nothing that one could try would help.
     expect(await viewer.page.getByRole('button', { name: 'Try again' }).isVisible()).toBe(false)
     await viewer.page.reload()
