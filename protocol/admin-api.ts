@@ -81,7 +81,11 @@ export const SignIn = z.strictObject({
   api_key: z.string().max(1024).optional(),
   tenant: Slug.optional(),
 })
-export const BrowserSession = Me.extend({ expires_at: Timestamp })
+export const BrowserSession = Me.extend({
+  expires_at: Timestamp,
+  /** So long the log and the artifacts of a run are kept after they were brought. */
+  artifact_retention_days: z.number().int(),
+})
 export type BrowserSession = z.infer<typeof BrowserSession>
 
 export const PoolState = z.enum(['active', 'draining'])

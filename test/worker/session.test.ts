@@ -50,6 +50,7 @@ describe('signing in', () => {
     const { expires_at, ...rest } = answer.body
     expect({ ...rest, key: { ...rest.key, last_used_at: null } }).toEqual({
       ...me,
+      artifact_retention_days: 30,
       key: { ...me.key, last_used_at: null },
     })
     expect(Date.parse(expires_at) - Date.now()).toBeGreaterThan(11 * HOUR_MS)

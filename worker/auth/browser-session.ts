@@ -94,5 +94,9 @@ export function describeCaller(settings: Settings, { tenant, key }: KeyHolder): 
 }
 
 export function describeSession(settings: Settings, holder: SignedIn): BrowserSession {
-  return { ...describeCaller(settings, holder), expires_at: timestamp(holder.sessionEndsAt) }
+  return {
+    ...describeCaller(settings, holder),
+    expires_at: timestamp(holder.sessionEndsAt),
+    artifact_retention_days: settings.SelfHosted__ArtifactRetentionDays,
+  }
 }

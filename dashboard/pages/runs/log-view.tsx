@@ -1,18 +1,21 @@
 import { queryOptions, useQuery } from '@tanstack/react-query'
 import { useEffect, useRef, useState } from 'react'
+import { isTerminal, type Run } from '../../../protocol/run.ts'
 import { messageOf } from '../../api/client.ts'
 import { logUrl } from '../../api/runs.ts'
+import { useSession } from '../../app/session-gate.tsx'
 import { count } from '../../kit/count.ts'
 import { TextField } from '../../kit/field.tsx'
 import { Loading } from '../../kit/list.tsx'
+import { useNow } from '../../kit/time.tsx'
 import { Trouble } from '../../kit/trouble.tsx'
 import { followLog, NOT_READ_YET } from './follow-log.ts'
 import { LINES_KEPT, type LogLines } from './log-lines.ts'
 import { readLogEnd } from './read-log.ts'
+import { notYet, WROTE_NOTHING, whyEmpty } from './why-empty.ts'
 
 interface LogViewProps {
-  readonly runId: string
-  readonly isOver: boolean
+  readonly run: Run
 }
 
 const logEndQuery = (runId: string) =>
@@ -24,17 +27,17 @@ const logEndQuery = (runId: string) =>
 /** `<time> <stream> <text>`, as the runner writes it. */
 const LINE = /^(\d{4}-\d\d-\d\dT(\d\d:\d\d:\d\d)\S*) (stdout|stderr) (.*)$/s
 
-export function LogView({ runId, isOver }: LogViewProps) {
-  const [wasOver] = useState(isOver)
+export function LogView({ run }: LogViewProps) {
+  const [wasOver] = useState(isTerminal(run.status))
   return (
     <section className="stack" aria-labelledby="log">
       <div className="section-head">
         <h2 id="log">Log</h2>
-        <a href={logUrl(runId)} download={`${runId}.log`}>
+        <a href={logUrl(run.id)} download={`${run.id}.log`}>
           Download all of it
         </a>
       </div>
-      {wasOver ? <EndedLogView runId={runId} /> : <FollowedLogView runId={runId} />}
+      {wasOver ? <EndedLogView run={run} /> : <FollowedLogView run={run} />}
     </section>
   )
 }
@@ -71,23 +74,27 @@ function Log({ log, empty, isFollowing }: LogProps) {
 }
 
 /** A run that was seen to end is followed to its end: the last lines come after it. */
-function FollowedLogView({ runId }: { readonly runId: string }) {
+function FollowedLogView({ run }: LogViewProps) {
   const [log, setLog] = useState(NOT_READ_YET)
-  useEffect(() => followLog(runId, setLog), [runId])
+  useEffect(() => followLog(run.id, setLog), [run.id])
+  const empty = log.isOver ? WROTE_NOTHING : notYet(run)
   return (
     <>
       <p role="status" className={log.isLost ? 'caution' : 'visually-hidden'}>
         {log.isLost && 'The log does not come in at the moment. Trying again …'}
       </p>
-      <Log log={log} empty={log.isOver ? 'The run wrote nothing.' : 'Nothing was written yet.'} isFollowing />
+      <Log log={log} empty={empty} isFollowing />
     </>
   )
 }
 
-function EndedLogView({ runId }: { readonly runId: string }) {
-  const { data, error } = useQuery(logEndQuery(runId))
-  if (data !== undefined) return <Log log={data} empty="The run wrote nothing." isFollowing={false} />
-  return error === null ? <Loading /> : <Trouble>{messageOf(error)}</Trouble>
+function EndedLogView({ run }: LogViewProps) {
+  const { data, error } = useQuery(logEndQuery(run.id))
+  const { artifact_retention_days } = useSession()
+  const now = useNow()
+  if (data === undefined) return error === null ? <Loading /> : <Trouble>{messageOf(error)}</Trouble>
+  const empty = whyEmpty(run, artifact_retention_days, now)
+  return <Log log={data} empty={empty} isFollowing={false} />
 }
 
 /** Stays at the end as long as the reader does. */

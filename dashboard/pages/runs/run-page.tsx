@@ -18,6 +18,7 @@ import { Ago, Elapsed } from '../../kit/time.tsx'
 import { Trouble } from '../../kit/trouble.tsx'
 import { useAction } from '../../kit/use-action.ts'
 import { Artifacts } from './artifacts.tsx'
+import { Command } from './command.tsx'
 import { FailureNote } from './failure-note.tsx'
 import { LogView } from './log-view.tsx'
 import { StartRunDialog } from './start-run-dialog.tsx'
@@ -55,7 +56,7 @@ export default function RunPage({ params: { run_id } }: { readonly params: { rea
           </Suspense>
         </section>
       )}
-      <LogView key={`log ${run.id}`} runId={run.id} isOver={isOver} />
+      <LogView key={`log ${run.id}`} run={run} />
       <Artifacts runId={run.id} isOver={isOver} />
       <Timeline runId={run.id} />
     </Page>
@@ -107,10 +108,7 @@ function RunFacts({ run }: { readonly run: Run }) {
           <div>
             <dt>Command</dt>
             <dd>
-              {/* biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls, so the keyboard must reach it */}
-              <pre className="command" tabIndex={0}>
-                {run.command.join(' ')}
-              </pre>
+              <Command command={run.command} />
             </dd>
           </div>
         )}

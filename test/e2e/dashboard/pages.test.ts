@@ -30,11 +30,13 @@ const LARGEST_ANSWER_BYTES = 256 * 1024
 const REACHABLE = 'a[href], button:not(:disabled), select, input, textarea, [tabindex="0"]'
 /** What a payload would have made if it had been taken for more than text. */
 const MADE = `[globalThis.ran ?? null, document.querySelectorAll('#root script, #root style, img[src="x"], svg[onload]').length]`
+/** A command that does not fit anything, in one word. */
+const LONG = 'wide()'.repeat(500)
 const PHONE = { width: 390, height: 844 }
 const DESKTOP = { width: 1440, height: 900 }
 
 describe.skipIf(CHROMIUM === undefined)('every page', () => {
-  const controlPlane = new ControlPlane()
+  const controlPlane = new ControlPlane({ Features__SelfHostedRelayEnabled: 'true' })
   let browser: Browser
   let tenant: Tenant
   let admin: Visitor
@@ -83,11 +85,17 @@ describe.skipIf(CHROMIUM === undefined)('every page', () => {
       await api.post(`/pools/${poolId}/runners/${id}/drain`, { note: name }, Runner)
     }
     const waiting = await tenant.run({
-      image: 'docker.io/certyn/agent:v0.1.0',
+      image: `docker.io/certyn/${'long-'.repeat(20)}agent:v0.1.0`,
+      command: ['node', '--eval', LONG, '--', ...PAYLOADS],
       labels: Object.fromEntries(PAYLOADS.map(text => [asLabel(text), asLabel(text)])),
     })
+    await tenant.liveLink(waiting.id, 'control')
+    const over = await tenant.run({ image: 'docker.io/certyn/agent:v0.1.0' })
+    await tenant.liveLink(over.id)
+    await tenant.cancel(over.id)
     pages.pool = `/environments/runners/${poolId}`
     pages['a run that waits'] = `/runs/${waiting.id}`
+    pages['a run that is over'] = `/runs/${over.id}`
     pages['a run that spoke'] = `/runs/${await speak()}`
   }
 
@@ -234,6 +242,24 @@ describe.skipIf(CHROMIUM === undefined)('every page', () => {
     await nobody.page.evaluate(AXE)
     expect(await nobody.page.evaluate(FIND_VIOLATIONS)).toEqual([])
     await nobody.close()
+  })
+
+  test('shows a long command only in part, and all of it when asked', async () => {
+    await open('a run that waits', PHONE)
+    const command = admin.page.locator('.command')
+    expect((await command.textContent())?.length).toBeLessThan(200)
+    await admin.press('Show all of the command')
+    expect(await command.textContent()).toBe(['node', '--eval', LONG, '--', ...PAYLOADS].join(' '))
+    await admin.press('Show less of the command')
+    expect((await command.textContent())?.length).toBeLessThan(200)
+    expect(await admin.page.evaluate(MADE)).toEqual([null, 0])
+  })
+
+  test('says why a log is empty', async () => {
+    await open('a run that waits')
+    await admin.reads('The run has not started.')
+    await open('a run that is over')
+    await admin.reads('The run was never started, so it wrote nothing.')
   })
 
   test('tells time by the control plane’s clock, however wrong that of the browser is', async () => {
