@@ -1,5 +1,6 @@
 import * as z from 'zod'
 import { ApiKeyId, LiveLinkId, MemberId, RunId } from './ids.ts'
+import { RunStatus } from './run.ts'
 import { WatchMode } from './stream.ts'
 import { Timestamp } from './text.ts'
 
@@ -28,6 +29,8 @@ export const CreatedLiveLink = z.object({ id: LiveLinkId, url: z.string(), expir
 export const LiveLink = z.object({
   id: LiveLinkId,
   run_id: RunId,
+  /** As lists of runs have it; null where the run is no longer known. A link to a run that has ended opens nothing. */
+  run_status: RunStatus.nullable().default(null),
   mode: WatchMode,
   hint: z.string(),
   max_viewers: z.number().int(),

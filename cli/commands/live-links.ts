@@ -2,6 +2,7 @@ import { type CommandUnknownOpts, Option } from '@commander-js/extra-typings'
 import { z } from 'zod'
 import { LiveLinkId, RunId } from '../../protocol/ids.ts'
 import { CreatedLiveLink, LiveLink } from '../../protocol/live.ts'
+import { isTerminal } from '../../protocol/run.ts'
 import { WatchMode } from '../../protocol/stream.ts'
 import { as, atLeastOne, seconds } from '../input/values.ts'
 import type { Column } from '../output/table.ts'
@@ -65,10 +66,12 @@ function columnsAt(now: number): Column<LiveLink>[] {
     { title: 'RUN', of: link => link.run_id, isWhole: true },
     { title: 'MODE', of: link => link.mode },
     { title: 'VIEWERS', of: link => `at most ${link.max_viewers}` },
-    {
-      title: 'STATE',
-      of: link => (link.revoked_at === null ? `expires ${ago(link.expires_at, now)}` : 'revoked'),
-    },
+    { title: 'STATE', of: link => stateAt(link, now) },
     { title: 'LAST USED', of: link => ago(link.last_used_at, now) },
   ]
+}
+
+function stateAt({ revoked_at, run_status, expires_at }: LiveLink, now: number): string {
+  if (revoked_at !== null) return 'revoked'
+  return run_status !== null && isTerminal(run_status) ? 'run ended' : `expires ${ago(expires_at, now)}`
 }

@@ -405,6 +405,23 @@ describe('a live link', () => {
     expect(foreign.status).toBe(404)
   })
 
+  test('is listed with how its run stands', async () => {
+    const live = await liveRun()
+    const { id } = await link(live)
+    const standing = async () => {
+      const listed = await call('GET', '/api/v1/live-links', { key: live.tenant.keys.member })
+      return ok(listed).body.items.map((item: { id: string; run_status: string }) => [
+        item.id,
+        item.run_status,
+      ])
+    }
+    await until('it runs', async () => ((await standing())[0]?.[1] === 'running' ? true : undefined))
+    await endSession(live)
+    await until('it has ended', async () => ((await standing())[0]?.[1] === 'succeeded' ? true : undefined))
+    await env.DB.prepare('DELETE FROM runs WHERE id = ?').bind(live.runId).run()
+    expect(await standing()).toEqual([[id, null]])
+  })
+
   test('has its calls counted against it, as a key has, and is used only when it is good', async () => {
     const live = await liveRun()
     const { id, secret } = await link(live)

@@ -1,5 +1,7 @@
 import { and, desc, eq, isNull, lt } from 'drizzle-orm'
+import { runs } from '../../durable-objects/runner-pool/history.ts'
 import type { LiveLink } from '../../protocol/live.ts'
+import { RunStatus } from '../../protocol/run.ts'
 import { timestamp, timestampOrNull } from '../../protocol/text.ts'
 import type { PageRequest } from '../http/paging.ts'
 import type { Directory } from './database.ts'
@@ -7,10 +9,11 @@ import { liveLinks, tenants } from './schema.ts'
 
 type Row = typeof liveLinks.$inferSelect
 
-function linkOf(row: Row): LiveLink {
+function linkOf(row: Row, runStatus: string | null): LiveLink {
   return {
     id: row.id,
     run_id: row.runId,
+    run_status: RunStatus.nullable().parse(runStatus),
     mode: row.mode,
     hint: row.hint,
     max_viewers: row.maxViewers,
@@ -37,8 +40,9 @@ export async function listLinks(
   page: PageRequest,
 ): Promise<LiveLink[]> {
   const rows = await directory
-    .select()
+    .select({ link: liveLinks, runStatus: runs.status })
     .from(liveLinks)
+    .leftJoin(runs, and(eq(runs.id, liveLinks.runId), eq(runs.tenantId, tenantId)))
     .where(
       and(
         eq(liveLinks.tenantId, tenantId),
@@ -48,7 +52,7 @@ export async function listLinks(
     )
     .orderBy(desc(liveLinks.id))
     .limit(page.limit + 1)
-  return rows.map(linkOf)
+  return rows.map(({ link, runStatus }) => linkOf(link, runStatus))
 }
 
 /** @returns whether the tenant has such a link; revoking it twice keeps the first time */

@@ -2,6 +2,7 @@ import { useInfiniteQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 import { Link } from 'wouter'
 import type { LiveLink } from '../../../protocol/live.ts'
+import { isTerminal } from '../../../protocol/run.ts'
 import { liveLinksQuery, revokeLiveLink } from '../../api/administration.ts'
 import { useMay } from '../../app/session-gate.tsx'
 import { Badge } from '../../kit/badge.tsx'
@@ -36,7 +37,8 @@ export default function LiveLinksPage() {
 }
 
 function LinkRow({ link }: { readonly link: LiveLink }) {
-  const { id, hint, run_id, mode, max_viewers, last_used_at, revoked_at } = link
+  const { id, hint, run_id, mode, max_viewers, last_used_at } = link
+  const ended = useEnd(link)
   const mayRevoke = useMay('member')
   const [isRevoking, setRevoking] = useState(false)
   const revoke = useAction(
@@ -62,7 +64,7 @@ function LinkRow({ link }: { readonly link: LiveLink }) {
         <Ago at={last_used_at} />
       </td>
       <td>
-        {mayRevoke && revoked_at === null && (
+        {mayRevoke && ended === null && (
           <Button look="danger" onClick={() => setRevoking(true)} aria-label={`Revoke ${hint}`}>
             Revoke
           </Button>
@@ -83,13 +85,20 @@ function LinkRow({ link }: { readonly link: LiveLink }) {
   )
 }
 
-function LinkState({ link: { revoked_at, expires_at } }: { readonly link: LiveLink }) {
-  const now = useNow()
-  if (revoked_at !== null) return <Badge tone="calm">revoked</Badge>
-  if (Date.parse(expires_at) <= now) return <Badge tone="calm">expired</Badge>
+function LinkState({ link }: { readonly link: LiveLink }) {
+  const ended = useEnd(link)
+  if (ended !== null) return <Badge tone="calm">{ended}</Badge>
   return (
     <>
-      <Badge tone="good">good</Badge> expires <Ago at={expires_at} />
+      <Badge tone="good">good</Badge> expires <Ago at={link.expires_at} />
     </>
   )
+}
+
+/** @returns why it opens nothing any more; null while it does */
+function useEnd({ revoked_at, expires_at, run_status }: LiveLink): string | null {
+  const now = useNow()
+  if (revoked_at !== null) return 'revoked'
+  if (Date.parse(expires_at) <= now) return 'expired'
+  return run_status !== null && isTerminal(run_status) ? 'run ended' : null
 }

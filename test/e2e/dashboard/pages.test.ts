@@ -262,6 +262,17 @@ describe.skipIf(CHROMIUM === undefined)('every page', () => {
     await admin.reads('The run was never started, so it wrote nothing.')
   })
 
+  test('says of a link that its run has ended', async () => {
+    await open('live links')
+    await admin.row('cty_link').getByText('run ended').waitFor()
+    const rows = admin.row('cty_link')
+    const told = (await rows.allTextContents()).map(text => [/run ended/.test(text), /Revoke/.test(text)])
+    expect(told).toEqual([
+      [true, false],
+      [false, true],
+    ])
+  })
+
   test('tells time by the control plane’s clock, however wrong that of the browser is', async () => {
     for (const wrong of [HOUR_MS, -HOUR_MS]) {
       const visitor = await visitorOf('late')
