@@ -188,6 +188,36 @@ describe('the control plane', () => {
     await counts(POOL_COUNTERS.leasesExpired.name, 1, { pool: tenant.poolId })
   })
 
+  test('answers every call while a back end that never answers is waited for, and tells it everything later', async () => {
+    const tenant = await controlPlane.tenant()
+    const runner = await SpokenRunner.join(controlPlane, tenant, 1)
+    receiver.mood = 'hanging'
+    onTestFinished(() => {
+      receiver.mood = 'well'
+    })
+    let syncs = 0
+    const sync = async () => {
+      await runner.sync()
+      syncs += 1
+    }
+    for (const call of [sync, () => tenant.run(SESSION), () => tenant.pool()]) {
+      await until('an export waits for its answer', async () => {
+        await sync()
+        return receiver.unanswered > 0
+      })
+      await call()
+      expect(receiver.unanswered).toBeGreaterThan(0)
+    }
+    receiver.mood = 'well'
+    // What a request has given up on is taken on by the next one.
+    const { name } = WORKER_INSTRUMENTS.syncRequests
+    await until('all syncs are counted', async () => {
+      await tenant.pool()
+      return receiver.total(name, { pool: tenant.poolId }, CONTROL_PLANE_METER) >= syncs
+    })
+    await counts(name, syncs, { pool: tenant.poolId })
+  })
+
   test('says what becomes of a run, and how the pool is', async () => {
     const tenant = await controlPlane.tenant()
     const pool = { pool: tenant.poolId }

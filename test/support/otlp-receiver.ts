@@ -141,6 +141,8 @@ export class OtlpReceiver {
   /** Takes in and confirms; takes in and loses the answer; answers 503; never answers. */
   mood: 'well' | 'forgetful' | 'failing' | 'hanging' = 'well'
   requests = 0
+  /** Requests whose senders still wait for an answer that does not come. */
+  unanswered = 0
   readonly #server: Server
   readonly #sockets = new Set<Socket>()
   /** The newest time of every stream that counts up by deltas. */
@@ -204,7 +206,13 @@ export class OtlpReceiver {
     this.requests += 1
     this.headers.push(request.headers)
     const body = (await buffer(request)).toString('utf8')
-    if (this.mood === 'hanging') return
+    if (this.mood === 'hanging') {
+      this.unanswered += 1
+      request.socket.once('close', () => {
+        this.unanswered -= 1
+      })
+      return
+    }
     if (this.mood === 'failing') return void response.writeHead(503).end()
     try {
       this.#read(request, body)
