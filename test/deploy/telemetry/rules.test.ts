@@ -49,13 +49,16 @@ test('the alerts are the four of the product and three more', () => {
   ])
 })
 
-test.for(ALERTS)('$alert says what to do, and where more is said', ({ alert, annotations }) => {
+test.for(ALERTS)('$alert says what to do, and where more is said', ({ alert, annotations, labels }) => {
   expect(annotations.summary).toContain('$labels.pool')
   expect(annotations.action.length).toBeGreaterThan(40)
-  const [file = '', heading] = annotations.runbook.split('#')
-  expect(heading).toBe(alert.toLowerCase())
+  const [file = '', heading = ''] = annotations.runbook.split('#')
   const text = readFileSync(new URL(`../../../${file}`, import.meta.url), 'utf8')
-  expect(text.split('\n')).toContain(`### ${alert}`)
+  expect(text.toLowerCase().split('\n')).toContain(`### ${heading.replaceAll('-', ' ')}`)
+  const document = readFileSync(new URL('../../../docs/telemetry.md', import.meta.url), 'utf8')
+  const row = document.split('\n').find(line => line.startsWith(`| \`${alert}\` `))
+  expect(row).toContain(`| ${labels.severity} `)
+  expect(row).toContain(`(troubleshooting.md#${heading})`)
 })
 
 test.for(ALERTS)(
