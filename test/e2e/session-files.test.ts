@@ -236,6 +236,11 @@ describe.skipIf(!HAS_ENGINE)('what a session leaves', () => {
     ])
     const big = Buffer.from(await (await fetchOf(id, 'artifacts/big.bin')).arrayBuffer())
     expect(createHash('sha256').update(big).digest('hex')).toBe(items[0]?.sha256)
+    const url = `${controlPlane.url}/api/v1/runs/${id}/artifacts/big.bin`
+    const head = await fetch(url, { method: 'HEAD', headers: tenant.api.headers })
+    expect(head.headers.get('content-length')).toBe(String(9 << 20))
+    const headers = { ...tenant.api.headers, 'if-none-match': head.headers.get('etag') ?? '' }
+    expect((await fetch(url, { headers })).status).toBe(304)
     await noContainersLeft((await tenant.runners()).map(runner => runner.id))
   })
 

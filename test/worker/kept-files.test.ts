@@ -3,7 +3,7 @@ import { env } from 'cloudflare:workers'
 import { describe, expect, test, vi } from 'vitest'
 import { ARTIFACT_PART_BYTES } from '../../protocol/limits.ts'
 import { begin, chunk, complete, evict, follow, MIB, next, part, pattern, read, upload } from './bringing.ts'
-import { call } from './client.ts'
+import { call, fetchRaw } from './client.ts'
 import { endSession, type LiveRun, liveRun, syncLive } from './stream-sockets.ts'
 import { makeKey, makeRunner, ok, runnerPath, sync } from './world.ts'
 
@@ -287,6 +287,33 @@ describe('artifacts', () => {
     expect(await (await ask({ range, 'if-range': etag })).text()).toBe('234')
     const other = await ask({ range, 'if-range': '"another"' })
     expect([other.status, await other.text()]).toEqual([200, '0123456789'])
+  })
+
+  test('are described without their bytes, and not sent again to who has them', async () => {
+    const live = await liveRun()
+    await upload(live, 'a.txt', new TextEncoder().encode('0123456789'))
+    const key = live.tenant.keys.viewer
+    const path = `/api/v1/runs/${live.runId}/artifacts/a.txt`
+    const blobs = vi.spyOn(env.BLOBS, 'get')
+    const ask = async (method: string, headers: Record<string, string> = {}) => {
+      const answer = await fetchRaw(method, path, { key, headers })
+      return { answer, seen: [answer.status, answer.headers.get('content-length'), await answer.text()] }
+    }
+    const { answer, seen } = await ask('HEAD')
+    expect(seen).toEqual([200, '10', ''])
+    const etag = answer.headers.get('etag') ?? ''
+    expect(answer.headers.get('content-type')).toBe('text/plain; charset=utf-8')
+    expect((await ask('HEAD', { range: 'bytes=2-4' })).seen).toEqual([206, '3', ''])
+    for (const known of [etag, `W/${etag}`, `"another", ${etag}`, '*']) {
+      expect((await ask('GET', { 'if-none-match': known, range: 'bytes=2-4' })).seen).toEqual([304, null, ''])
+    }
+    expect(blobs).not.toHaveBeenCalled()
+    expect((await ask('GET', { 'if-none-match': '"another"' })).seen[2]).toBe('0123456789')
+    blobs.mockRestore()
+
+    ok(await chunk(live, 0, pattern(5)))
+    const log = await fetchRaw('HEAD', `/api/v1/runs/${live.runId}/logs`, { key })
+    expect([log.status, log.headers.get('content-length')]).toEqual([200, '5'])
   })
 })
 

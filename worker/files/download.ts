@@ -25,7 +25,10 @@ export interface Download {
   read(start: number, end: number): Promise<ReadableStream<Uint8Array> | null>
 }
 
-/** @returns the bytes, or the part of them that the request's `Range` asks for; null when they are gone */
+/**
+ * @returns the bytes, or the part of them that the request's `Range` asks for, or only what would be said of them; null
+ * when they are gone
+ */
 export async function downloadResponse(request: Request, download: Download): Promise<Response | null> {
   const { length, etag } = download
   const headers = new Headers({
@@ -35,6 +38,7 @@ export async function downloadResponse(request: Request, download: Download): Pr
     'content-disposition': dispositionOf(download),
     ...(etag === undefined ? {} : { etag: `"${etag}"` }),
   })
+  if (isKnown(request, etag)) return new Response(null, { status: 304, headers })
   const range = isStale(request, etag)
     ? ({ kind: 'whole' } as const)
     : rangeOf(request.headers.get('range'), length)
@@ -43,12 +47,24 @@ export async function downloadResponse(request: Request, download: Download): Pr
     return new Response(null, { status: 416, headers })
   }
   const { start, end } = range.kind === 'part' ? range : { start: 0, end: length }
+  const status = range.kind === 'part' ? 206 : 200
+  if (range.kind === 'part') headers.set('content-range', `bytes ${start}-${end - 1}/${length}`)
+  if (request.method === 'HEAD') {
+    headers.set('content-length', String(end - start))
+    return new Response(null, { status, headers })
+  }
   const body = end === start ? null : await download.read(start, end)
   if (body === null && end > start) return null
-  if (range.kind === 'part') headers.set('content-range', `bytes ${start}-${end - 1}/${length}`)
   // Tells the runtime the length, so that the answer has one and a body that ends early is noticed.
   const fixed = body === null ? null : body.pipeThrough(new FixedLengthStream(end - start))
-  return new Response(fixed, { status: range.kind === 'part' ? 206 : 200, headers })
+  return new Response(fixed, { status, headers })
+}
+
+/** The caller has these very bytes (RFC 9110, 13.1.2). */
+function isKnown(request: Request, etag: string | undefined): boolean {
+  const known = request.headers.get('if-none-match')
+  if (known === null || etag === undefined) return false
+  return known.trim() === '*' || known.split(',').some(one => one.trim().replace(/^W\//, '') === `"${etag}"`)
 }
 
 /** A part of something else than the caller has the rest of would be worse than all of it (RFC 9110, 13.1.5). */
