@@ -4,6 +4,7 @@ import { z } from 'zod'
 import type { Health } from '../../protocol/runner-api.ts'
 import { type Clock, jittered, kernelBootId } from '../clock.ts'
 import { Complaint } from '../complaint.ts'
+import type { Config } from '../config.ts'
 import { Latch } from '../latch.ts'
 import { type Log, reasonOf } from '../log.ts'
 import { writeFileAtomic } from '../state/files.ts'
@@ -70,6 +71,19 @@ export async function healthLoop(
     }
     await health.next(jittered(BEAT_MS), signal)
   }
+}
+
+/** Says that the runner takes no work for want of room, and that it does again. */
+export function sayIfFull(
+  full: Complaint,
+  { disk_free_mb, disk_low }: Pick<Health, 'disk_free_mb' | 'disk_low'>,
+  config: Pick<Config, 'RUNNER_STATE_DIR' | 'RUNNER_MIN_DISK_MB'>,
+): void {
+  if (!disk_low) return full.worked('there is room on the disk again: the runner takes new work')
+  const folder = config.RUNNER_STATE_DIR
+  const remedy = `free space where ${folder} lies, or set RUNNER_MIN_DISK_MB lower`
+  const line = { folder, free_mb: disk_free_mb, RUNNER_MIN_DISK_MB: config.RUNNER_MIN_DISK_MB, remedy }
+  full.failed(line, 'too little disk space is free: the runner takes no new work')
 }
 
 /** Free memory, disk and load of this host, for the control plane's placement. */

@@ -1,6 +1,7 @@
 import type { RegisterRequest } from '../../protocol/runner-api.ts'
 import type { ApiClient } from '../api/client.ts'
 import type { Clock } from '../clock.ts'
+import { Complaint } from '../complaint.ts'
 import type { Config } from '../config.ts'
 import type { Log } from '../log.ts'
 import type { Policy } from '../policy.ts'
@@ -8,7 +9,7 @@ import type { StateDirectory } from '../state/state-directory.ts'
 import { supervise } from '../supervisor.ts'
 import type { RunnerMetrics } from '../telemetry/instruments.ts'
 import { doorbellLoop } from './doorbell-loop.ts'
-import { type HealthState, measureHost } from './health.ts'
+import { type HealthState, measureHost, sayIfFull } from './health.ts'
 import { leavingLoop } from './leaving.ts'
 import { idle } from './refusal.ts'
 import { ReplyLog } from './reply-log.ts'
@@ -104,6 +105,7 @@ export async function runMember(parts: MemberParts, outer: AbortSignal): Promise
 function syncLoopOf(parts: MemberParts): SyncLoop {
   const { api, clock, config, facts, health, keeper, log, membership, metrics, state } = parts
   const replies = new ReplyLog(log)
+  const full = new Complaint(clock, log)
   return new SyncLoop({
     api,
     membership,
@@ -113,7 +115,11 @@ function syncLoopOf(parts: MemberParts): SyncLoop {
     log,
     ...facts,
     leaseTtlMs: keeper.lastSync?.leaseTtlMs ?? Number.POSITIVE_INFINITY,
-    health: () => measureHost(config.RUNNER_STATE_DIR, config.RUNNER_MIN_DISK_MB),
+    health: async () => {
+      const measured = await measureHost(config.RUNNER_STATE_DIR, config.RUNNER_MIN_DISK_MB)
+      sayIfFull(full, measured, config)
+      return measured
+    },
     onApplied: reply => {
       health.set('control_plane', null)
       replies.note(reply)

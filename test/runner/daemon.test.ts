@@ -328,11 +328,22 @@ describe('being refused', () => {
 test.each([
   ['1000000000', true],
   ['0', false],
-])('with RUNNER_MIN_DISK_MB %s a sync says disk_low %s', async (RUNNER_MIN_DISK_MB, expected) => {
-  start({ RUNNER_MIN_DISK_MB })
-  await ready()
-  expect(plane.lastSync?.health?.disk_low).toBe(expected)
-})
+])(
+  'with RUNNER_MIN_DISK_MB %s a sync says disk_low %s, and the log what to do',
+  async (RUNNER_MIN_DISK_MB, expected) => {
+    const runner = start({ RUNNER_MIN_DISK_MB })
+    await ready()
+    expect(plane.lastSync?.health?.disk_low).toBe(expected)
+    const said = {
+      folder: directory,
+      free_mb: expect.any(Number),
+      RUNNER_MIN_DISK_MB: Number(RUNNER_MIN_DISK_MB),
+      remedy: expect.stringContaining('or set RUNNER_MIN_DISK_MB lower'),
+    }
+    const lines = runner.log.filter(({ msg }) => msg?.includes('takes no new work'))
+    expect(lines).toEqual(expected ? [expect.objectContaining(said)] : [])
+  },
+)
 
 describe('the doorbell', () => {
   test('a ring is followed by a sync long before the interval', async () => {
