@@ -1,4 +1,5 @@
 import { Route } from 'wouter'
+import { Missing } from '../kit/missing.tsx'
 import { PoolsPage } from '../pages/pools/pools-page.tsx'
 import { part } from './part.tsx'
 
@@ -29,7 +30,7 @@ export const routes = [
   <Route key="pool" path="/environments/runners/:pool_id" component={PoolPage} />,
   <Route key="run" path="/runs/:run_id" component={RunPage} />,
   <Route key="other">
-    <p className="empty">There is no such page.</p>
+    <Missing what="page" back={{ label: 'Overview', href: '/' }} />
   </Route>,
 ]
 

@@ -20,6 +20,7 @@ const stage = element('stage', HTMLElement)
 const canvas = element('screen', HTMLCanvasElement)
 const again = element('again', HTMLButtonElement)
 const signIn = element('sign-in', HTMLAnchorElement)
+const runs = element('runs', HTMLAnchorElement)
 const fit = element('fit', HTMLButtonElement)
 const full = element('full', HTMLButtonElement)
 const badge = element('mode', HTMLElement)
@@ -52,7 +53,8 @@ function connectionTo(id: string): Connection | null {
   })
 }
 
-if (runId === undefined) show({ phase: 'refused', reason: 'this is not the address of a run' })
+if (runId === undefined)
+  show({ phase: 'refused', reason: 'this is not the address of a run', remedy: 'find_run' })
 connection?.start()
 
 signIn.href = `/?then=${encodeURIComponent(location.pathname + location.search)}`
@@ -92,6 +94,7 @@ function show(next: Phase): void {
   canvas.dataset.stale = String(phase !== 'live')
   again.hidden = remedy !== 'try_again'
   signIn.hidden = remedy !== 'sign_in'
+  runs.hidden = remedy !== 'find_run'
   document.title = `${HEADLINES[phase]} – ${runId === undefined ? 'live view' : `run ${shortId(runId)}`}`
   if (phase === 'ended' || phase === 'refused') leaveControl()
   showMode()

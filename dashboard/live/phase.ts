@@ -9,7 +9,7 @@ export interface Phase {
   readonly remedy?: Remedy
 }
 
-export type Remedy = 'try_again' | 'sign_in'
+export type Remedy = 'try_again' | 'sign_in' | 'find_run'
 
 export const HEADLINES: Readonly<Record<Phase['phase'], string>> = {
   connecting: 'Connecting',
@@ -42,6 +42,9 @@ export function refusalOf(leave: Leave, code: string | number | undefined, detai
       return leave.kind === 'link'
         ? { phase: 'refused', reason: detail }
         : { phase: 'refused', reason: 'open the link you were given, or sign in', remedy: 'sign_in' }
+    case 'not_found':
+      // A link is good for nothing but its run.
+      return { phase: 'refused', reason: detail, ...(leave.kind === 'session' && { remedy: 'find_run' }) }
     case 'feature_disabled':
     case STREAM_CLOSE.forbidden:
     case STREAM_CLOSE.malformed:

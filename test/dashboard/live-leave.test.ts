@@ -45,7 +45,11 @@ describe('whoever may not watch', () => {
   test('is told what became of their link, and not to try it again', () => {
     const refusal = refusalOf({ kind: 'link', link }, 'unauthenticated', 'The link was revoked.')
     expect(refusal).toEqual({ phase: 'refused', reason: 'The link was revoked.' })
-    expect(refusalOf(session, 'not_found', 'no such run').remedy).toBeUndefined()
+    expect(refusalOf({ kind: 'link', link }, 'not_found', 'no such run').remedy).toBeUndefined()
+  })
+
+  test('is led to the runs there are where there is none like that', () => {
+    expect(refusalOf(session, 'not_found', 'no such run').remedy).toBe('find_run')
   })
 
   test('may try again what may be another time', () => {

@@ -9,6 +9,7 @@ import { Badge } from '../../kit/badge.tsx'
 import { Button } from '../../kit/button.tsx'
 import { Confirm } from '../../kit/confirm.tsx'
 import { Loading } from '../../kit/list.tsx'
+import { isMissing, Missing } from '../../kit/missing.tsx'
 import { Page } from '../../kit/page.tsx'
 import { SlotBar } from '../../kit/slot-bar.tsx'
 import { duration } from '../../kit/time.tsx'
@@ -28,6 +29,8 @@ export default function PoolPage({ params: { pool_id } }: { readonly params: { r
     { label: 'Environments', href: '/environments' },
     { label: 'Self-hosted runners', href: '/environments/runners' },
   ]
+  if (pool === undefined && isMissing(error))
+    return <Missing what="pool" back={{ label: 'All pools', href: '/environments/runners' }} />
   if (pool === undefined || areRunnersAwaited) {
     return (
       <Page title="Pool" trail={trail}>

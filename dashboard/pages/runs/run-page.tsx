@@ -12,6 +12,7 @@ import { Confirm } from '../../kit/confirm.tsx'
 import { shortId } from '../../kit/ids.ts'
 import { Labels } from '../../kit/labels.tsx'
 import { Loading } from '../../kit/list.tsx'
+import { isMissing, Missing } from '../../kit/missing.tsx'
 import { Page } from '../../kit/page.tsx'
 import { RunBadge } from '../../kit/status.tsx'
 import { Ago, Elapsed } from '../../kit/time.tsx'
@@ -35,6 +36,8 @@ export default function RunPage({ params: { run_id } }: { readonly params: { rea
   const isQueued = run?.status === 'queued'
   // Shown together: what came later would push everything below it down.
   const { isPending: isExplaining } = useQuery({ ...placementQuery(run_id), enabled: isQueued })
+  if (run === undefined && isMissing(error))
+    return <Missing what="run" back={{ label: 'All runs', href: '/runs' }} />
   if (run === undefined || (isQueued && isExplaining)) {
     return (
       <Page title="Run" trail={trail}>

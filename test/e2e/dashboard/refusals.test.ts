@@ -169,6 +169,22 @@ describe.skipIf(CHROMIUM === undefined)('the dashboard', () => {
     await admin.page.getByRole('link', { name: 'pool', exact: true }).waitFor()
   })
 
+  test.each<[path: string, what: string, back: string, place: string]>([
+    ['/whatever', 'page', 'Overview', '/'],
+    ['/runs/nope', 'run', 'All runs', '/runs'],
+    ['/runs/run_01jd0000000000000000000000', 'run', 'All runs', '/runs'],
+    ['/environments/runners/nope', 'pool', 'All pools', '/environments/runners'],
+    ['/live/garbage', 'run', 'All runs', '/runs'],
+  ])('says what is missing at %s, and leads to where it may be', async (path, what, back, place) => {
+    await admin.go(path)
+    await (path.startsWith('/live')
+      ? admin.reads('this is not the address of a run')
+      : admin.page.getByRole('heading', { level: 1, name: `There is no such ${what}` }).waitFor())
+    await admin.page.getByRole('link', { name: back }).last().click()
+    await admin.settles()
+    expect(admin.page.url()).toBe(`${controlPlane.url}${place}`)
+  })
+
   test('asks for the page to be loaded again when a part of it is gone', async () => {
     await admin.go('/environments/runners')
     await admin.page.route('**/assets/part-*', route => route.fulfill({ status: 404 }))

@@ -176,6 +176,7 @@ describe.skipIf(!CAN_WATCH)('the page of a live view', () => {
     for (const path of ['/live/', '/live/garbage']) {
       await visitor.go(path)
       await visitor.reads('this is not the address of a run')
+      await visitor.page.getByRole('link', { name: 'All runs' }).waitFor()
     }
     await visitor.close()
   })
