@@ -11,14 +11,14 @@ import {
   TICKET_SUBPROTOCOL_PREFIX,
   ToViewer,
 } from '../../protocol/stream.ts'
-import type { Leave } from './leave.ts'
+import type { Permission } from './permission.ts'
 import { type Phase, refusalOf } from './phase.ts'
 
 export type { Phase } from './phase.ts'
 
 export interface ConnectionParts {
   readonly runId: string
-  readonly leave: Leave
+  readonly permission: Permission
   readonly onPhase: (phase: Phase) => void
   readonly onMessage: (message: ToViewer) => void
   readonly onFrame: (frame: ArrayBuffer) => void
@@ -131,11 +131,11 @@ export class Connection {
   }
 
   async #askForTicket(): Promise<unknown> {
-    const { runId, leave } = this.#parts
+    const { runId, permission } = this.#parts
     const [path, body] =
-      leave.kind === 'link'
-        ? ['/api/v1/live-links/exchange', { run_id: runId, link: leave.link }]
-        : [`/api/v1/runs/${runId}/viewer-tickets`, { mode: leave.mode }]
+      permission.kind === 'link'
+        ? ['/api/v1/live-links/exchange', { run_id: runId, link: permission.link }]
+        : [`/api/v1/runs/${runId}/viewer-tickets`, { mode: permission.mode }]
     try {
       const response = await fetch(path, {
         method: 'POST',
@@ -234,7 +234,7 @@ export class Connection {
   }
 
   #refuse(code: string | number, detail: string): void {
-    this.#parts.onPhase(refusalOf(this.#parts.leave, code, detail))
+    this.#parts.onPhase(refusalOf(this.#parts.permission, code, detail))
   }
 
   #show(phase: Phase['phase'], reason: string): void {

@@ -3,7 +3,7 @@ import type { ToViewer, WatchMode } from '../../protocol/stream.ts'
 import { shortId } from '../kit/ids.ts'
 import { Connection } from './connection.ts'
 import { takeControl } from './controls.ts'
-import { type Leave, leaveOf } from './leave.ts'
+import { type Permission, permissionOf } from './permission.ts'
 import { HEADLINES, insteadOfPicture, type Phase } from './phase.ts'
 import { nameRun } from './run-name.ts'
 import { Screen } from './screen.ts'
@@ -39,14 +39,14 @@ const connection = runId === undefined ? null : connectionTo(runId)
 
 function connectionTo(id: string): Connection | null {
   void nameRun(element('run', HTMLElement), id)
-  const leave = arriveWith(id)
-  if (leave === null) {
+  const permission = arriveWith(id)
+  if (permission === null) {
     show({ phase: 'refused', reason: 'the link is incomplete; copy all of it' })
     return null
   }
   return new Connection({
     runId: id,
-    leave,
+    permission,
     onPhase: show,
     onMessage: hear,
     onFrame: frame => screen.show(frame),
@@ -140,10 +140,10 @@ function leaveControl(): void {
  * A link's secret is taken out of the address, where it could be read over a shoulder or be kept in the history, and
  * stays with this tab so that it can be loaded again. What is left of one is taken out too.
  */
-function arriveWith(id: string): Leave | null {
+function arriveWith(id: string): Permission | null {
   const key = `live-link ${id}`
-  const leave = leaveOf(location.hash, location.search, sessionStorage.getItem(key))
-  if (leave?.kind === 'link') sessionStorage.setItem(key, leave.link)
+  const permission = permissionOf(location.hash, location.search, sessionStorage.getItem(key))
+  if (permission?.kind === 'link') sessionStorage.setItem(key, permission.link)
   if (location.hash !== '') history.replaceState(null, '', location.pathname + location.search)
-  return leave
+  return permission
 }

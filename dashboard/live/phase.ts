@@ -1,5 +1,5 @@
 import { STREAM_CLOSE } from '../../protocol/stream.ts'
-import type { Leave } from './leave.ts'
+import type { Permission } from './permission.ts'
 
 /** What the page shows of the connection. */
 export interface Phase {
@@ -35,11 +35,11 @@ export function insteadOfPicture({ phase, reason }: Phase): string {
 }
 
 /** A link that is not good stays so. Whoever has a session or a key may get another one. */
-export function refusalOf(leave: Leave, code: string | number | undefined, detail: string): Phase {
+export function refusalOf(permission: Permission, code: string | number | undefined, detail: string): Phase {
   switch (code) {
     case 'unauthenticated':
     case STREAM_CLOSE.unauthenticated:
-      return leave.kind === 'link'
+      return permission.kind === 'link'
         ? { phase: 'refused', reason: detail }
         : { phase: 'refused', reason: 'open the link you were given, or sign in', remedy: 'sign_in' }
     case 'not_found':

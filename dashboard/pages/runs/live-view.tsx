@@ -109,7 +109,7 @@ function watch(
   const screen = new Screen(canvas, seq => connection.send({ type: 'ack', seq }))
   const connection = new Connection({
     runId,
-    leave: { kind: 'session', mode },
+    permission: { kind: 'session', mode },
     onPhase: phase => {
       onPhase(phase)
       isLive = phase.phase === 'live'

@@ -2,7 +2,7 @@ import { isWellFormedSecret } from '../../protocol/secrets.ts'
 import type { WatchMode } from '../../protocol/stream.ts'
 
 /** How this page may watch: by a link, or as whoever is signed in. */
-export type Leave =
+export type Permission =
   | { readonly kind: 'link'; readonly link: string }
   | { readonly kind: 'session'; readonly mode: WatchMode }
 
@@ -11,7 +11,7 @@ export type Leave =
  * @param kept link of this tab, if it was opened with one
  * @returns null for what is left of a link that was not copied wholly
  */
-export function leaveOf(fragment: string, search: string, kept: string | null): Leave | null {
+export function permissionOf(fragment: string, search: string, kept: string | null): Permission | null {
   const secret = fragment.replace(/^#/, '')
   if (secret !== '') return isWellFormedSecret('liveLink', secret) ? { kind: 'link', link: secret } : null
   if (kept !== null) return { kind: 'link', link: kept }

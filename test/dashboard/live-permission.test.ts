@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { signedInFor } from '../../dashboard/app/signed-in-for.ts'
-import { leaveOf } from '../../dashboard/live/leave.ts'
+import { permissionOf } from '../../dashboard/live/permission.ts'
 import { refusalOf } from '../../dashboard/live/phase.ts'
 import { mintSecret } from '../../protocol/secrets.ts'
 import { STREAM_CLOSE } from '../../protocol/stream.ts'
@@ -11,8 +11,8 @@ const kept = mintSecret('liveLink')
 
 describe('how a page may watch', () => {
   test('is by the link of its address, or by the one of its tab', () => {
-    expect(leaveOf(`#${link}`, '', kept)).toEqual({ kind: 'link', link })
-    expect(leaveOf('', '', kept)).toEqual({ kind: 'link', link: kept })
+    expect(permissionOf(`#${link}`, '', kept)).toEqual({ kind: 'link', link })
+    expect(permissionOf('', '', kept)).toEqual({ kind: 'link', link: kept })
   })
 
   test.each([
@@ -21,13 +21,13 @@ describe('how a page may watch', () => {
     ['with something behind it', `#${link}.`],
     ['another secret', `#${mintSecret('apiKey')}`],
   ])('is not known from a link that is %s, whatever the tab has', (_name, fragment) => {
-    expect(leaveOf(fragment, '', null)).toBeNull()
-    expect(leaveOf(fragment, '', kept)).toBeNull()
+    expect(permissionOf(fragment, '', null)).toBeNull()
+    expect(permissionOf(fragment, '', kept)).toBeNull()
   })
 
   test('is as whoever is signed in where there is no link', () => {
-    expect(leaveOf('', '?mode=control', null)).toEqual({ kind: 'session', mode: 'control' })
-    expect(leaveOf('#', '?mode=everything', null)).toEqual({ kind: 'session', mode: 'view' })
+    expect(permissionOf('', '?mode=control', null)).toEqual({ kind: 'session', mode: 'control' })
+    expect(permissionOf('#', '?mode=everything', null)).toEqual({ kind: 'session', mode: 'view' })
   })
 })
 
