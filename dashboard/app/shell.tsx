@@ -9,12 +9,14 @@ import { useAction } from '../kit/use-action.ts'
 import { ConnectionLine } from './connection-line.tsx'
 import { NAVIGATION } from './navigation.ts'
 import { PartBoundary } from './part-boundary.tsx'
+import { useFocusOnArrival } from './place.ts'
 import { routes } from './routes.tsx'
 import { chooseTheme, chosenTheme, THEMES, type Theme } from './theme.ts'
 
 /** What is around every page: where one can go, as whom, and whether what is shown is fresh. */
 export function Shell({ session }: { readonly session: BrowserSession }) {
   const [location] = useLocation()
+  useFocusOnArrival()
   const queries = useQueryClient()
   const leave = useAction(signOut, () => 'Signed out', [])
   return (

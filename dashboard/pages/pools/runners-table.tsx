@@ -25,6 +25,7 @@ export function RunnersTable({ poolId }: { readonly poolId: string }) {
       <h2 id="runners">Runners</h2>
       <List
         query={runners}
+        name="runners"
         empty={<p>No runner has joined this pool yet. Create a token below to start one.</p>}
       >
         {items => (

@@ -36,6 +36,7 @@ function Tokens({ poolId }: { readonly poolId: string }) {
       </div>
       <List
         query={tokens}
+        name="tokens"
         empty={
           <p>A runner joins the pool with a registration token. Each is shown once and can be revoked.</p>
         }

@@ -8,7 +8,7 @@ export function Timeline({ runId }: { readonly runId: string }) {
   return (
     <section className="stack" aria-labelledby="timeline">
       <h2 id="timeline">What happened</h2>
-      <List query={events} empty={<p>Nothing yet.</p>}>
+      <List query={events} name="events" empty={<p>Nothing yet.</p>}>
         {items => (
           <ol className="timeline">
             {items.map(({ at, type, detail }, i) => (
