@@ -1,8 +1,9 @@
 import { and, desc, eq, lt, type SQL, sql } from 'drizzle-orm'
-import type { Environment } from '../../protocol/admin-api.ts'
+import type { Environment, ExecutionTarget } from '../../protocol/admin-api.ts'
 import { timestamp } from '../../protocol/text.ts'
 import type { PageRequest } from '../http/paging.ts'
 import type { Directory } from './database.ts'
+import { isAsked, type NamedFilter } from './named.ts'
 import { environments, pools } from './schema.ts'
 
 /**
@@ -73,10 +74,15 @@ export async function findEnvironment(
   return row === undefined ? null : environmentOf(row)
 }
 
+export interface EnvironmentFilter extends NamedFilter {
+  readonly executionTarget?: ExecutionTarget | undefined
+}
+
 export async function listEnvironments(
   directory: Directory,
   tenantId: string,
   page: PageRequest,
+  filter: EnvironmentFilter = {},
 ): Promise<Environment[]> {
   const rows = await directory
     .select()
@@ -85,6 +91,10 @@ export async function listEnvironments(
       and(
         eq(environments.tenantId, tenantId),
         page.after === null ? undefined : lt(environments.id, page.after),
+        isAsked(environments, filter),
+        filter.executionTarget === undefined
+          ? undefined
+          : eq(environments.executionTarget, filter.executionTarget),
       ),
     )
     .orderBy(desc(environments.id))

@@ -1,6 +1,7 @@
 import { and, desc, eq, inArray, lt, notExists, sql } from 'drizzle-orm'
 import type { PageRequest } from '../http/paging.ts'
 import type { Directory } from './database.ts'
+import { isAsked, type NamedFilter } from './named.ts'
 import { environments, pools, registrationTokens, registrationTokenUses } from './schema.ts'
 
 /** What D1 knows of a pool; the rest is its object's. */
@@ -45,11 +46,18 @@ export async function listPools(
   directory: Directory,
   tenantId: string,
   page: PageRequest,
+  filter: NamedFilter = {},
 ): Promise<PoolRecord[]> {
   return await directory
     .select(RECORD)
     .from(pools)
-    .where(and(eq(pools.tenantId, tenantId), page.after === null ? undefined : lt(pools.id, page.after)))
+    .where(
+      and(
+        eq(pools.tenantId, tenantId),
+        page.after === null ? undefined : lt(pools.id, page.after),
+        isAsked(pools, filter),
+      ),
+    )
     .orderBy(desc(pools.id))
     .limit(page.limit + 1)
 }

@@ -2,7 +2,8 @@ import { z } from 'zod'
 import type { Page } from '../../protocol/admin-api.ts'
 import type { IdKind } from '../../protocol/ids.ts'
 import { ID_PREFIXES } from '../../protocol/ids.ts'
-import { PAGE_DEFAULT, PAGE_MAX } from '../../protocol/limits.ts'
+import { NAME_LIMIT_CHARS, PAGE_DEFAULT, PAGE_MAX } from '../../protocol/limits.ts'
+import { plainText } from '../../protocol/text.ts'
 
 /** One page of a list: how many items at most, and the key of the last item the caller has seen. */
 export interface PageRequest {
@@ -25,6 +26,24 @@ const Limit = z
 export function idPageQuery(kind: IdKind) {
   const known = new RegExp(`^${ID_PREFIXES[kind]}_[0-7][0-9a-hjkmnp-tv-z]{25}$`)
   return { limit: Limit, cursor: cursorOf(text => known.test(text)).optional() }
+}
+
+/** `?name=&id=` of a list of named things: those whose name has this in it, and those of these ids. */
+export function namedQuery(id: z.ZodType<string, string>) {
+  return {
+    name: plainText(NAME_LIMIT_CHARS)
+      .optional()
+      .meta({ type: 'string', description: 'Only those whose name has this in it, in any case' }),
+    id: z
+      .string()
+      .transform(text => text.split(','))
+      .pipe(z.array(id).max(PAGE_DEFAULT))
+      .optional()
+      .meta({
+        type: 'string',
+        description: `Only these, up to ${PAGE_DEFAULT} ids with commas between them`,
+      }),
+  }
 }
 
 /** `?limit=&cursor=` of a list that is ordered by a sequence number. */

@@ -1,5 +1,11 @@
 import { z } from 'zod'
-import { CreateEnvironment, Environment, pageOf, UpdateEnvironment } from '../../protocol/admin-api.ts'
+import {
+  CreateEnvironment,
+  Environment,
+  ExecutionTarget,
+  pageOf,
+  UpdateEnvironment,
+} from '../../protocol/admin-api.ts'
 import { accepted, type Result, refused } from '../../protocol/errors.ts'
 import { EnvironmentId } from '../../protocol/ids.ts'
 import type { KeyHolder } from '../auth/callers.ts'
@@ -14,7 +20,7 @@ import {
 } from '../directory/environments.ts'
 import { noteChange } from '../edge.ts'
 import { invalidField } from '../http/input.ts'
-import { idPageQuery, pageById } from '../http/paging.ts'
+import { idPageQuery, namedQuery, pageById } from '../http/paging.ts'
 import { created, done, NO_CONTENT } from '../http/reply.ts'
 import { type Call, defineRoute } from '../http/route.ts'
 import { mintId } from '../ids.ts'
@@ -54,12 +60,17 @@ export const environmentRoutes = [
     tag: 'Environments',
     summary: 'List environments',
     guard: atLeast('viewer'),
-    query: z.strictObject(idPageQuery('environment')),
+    query: z.strictObject({
+      ...idPageQuery('environment'),
+      ...namedQuery(EnvironmentId),
+      execution_target: ExecutionTarget.optional(),
+    }),
     statuses: [200],
     answer: pageOf(Environment),
-    async handle(call, { query: { limit, cursor } }) {
+    async handle(call, { query: { limit, cursor, name, id: ids, execution_target: executionTarget } }) {
       const page = { limit, after: cursor ?? null }
-      const rows = await listEnvironments(call.directory, call.caller.tenant.id, page)
+      const filter = { name, ids, executionTarget }
+      const rows = await listEnvironments(call.directory, call.caller.tenant.id, page, filter)
       return accepted(done(pageById(rows, limit)))
     },
   }),

@@ -18,7 +18,7 @@ import { atLeast } from '../auth/guards.ts'
 import { mapBounded } from '../concurrency.ts'
 import { findPool, insertPool, listPools, type PoolRecord, updatePool } from '../directory/pools.ts'
 import { noteChange } from '../edge.ts'
-import { idPageQuery, pageOfRows } from '../http/paging.ts'
+import { idPageQuery, namedQuery, pageOfRows } from '../http/paging.ts'
 import { created, done, NO_CONTENT, type Reply } from '../http/reply.ts'
 import { type Call, defineRoute } from '../http/route.ts'
 import { mintId } from '../ids.ts'
@@ -63,12 +63,13 @@ export const poolRoutes = [
     tag: 'Pools',
     summary: 'List pools',
     guard: atLeast('viewer'),
-    query: z.strictObject(idPageQuery('pool')),
+    query: z.strictObject({ ...idPageQuery('pool'), ...namedQuery(PoolId) }),
     statuses: [200],
     answer: PoolPage,
-    async handle(call, { query: { limit: asked, cursor } }) {
+    async handle(call, { query: { limit: asked, cursor, name, id: ids } }) {
       const limit = Math.min(asked, POOL_PAGE_MAX)
-      const rows = await listPools(call.directory, call.caller.tenant.id, { limit, after: cursor ?? null })
+      const page = { limit, after: cursor ?? null }
+      const rows = await listPools(call.directory, call.caller.tenant.id, page, { name, ids })
       const { items, next_cursor } = pageOfRows(
         rows,
         limit,
