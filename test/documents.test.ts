@@ -6,9 +6,12 @@ import { Policy } from '../runner/policy.ts'
 /** Whatever a text sends its reader to is there. */
 
 const ROOT = new URL('../', import.meta.url).pathname
-const TEXTS = globSync(['README.md', 'docs/*.md', 'deploy/**/*.*', '.github/**/*.*', '*/Dockerfile'], {
-  cwd: ROOT,
-})
+const TEXTS = globSync(
+  ['README.md', 'CONTRIBUTING.md', 'docs/*.md', 'deploy/**/*.*', '.github/**/*.*', '*/Dockerfile'],
+  {
+    cwd: ROOT,
+  },
+)
 
 test.each(TEXTS.filter(file => file.endsWith('.md')))('every link of %s leads somewhere', file => {
   const text = readFileSync(`${ROOT}${file}`, 'utf8')

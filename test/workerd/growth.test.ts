@@ -3,6 +3,7 @@ import { LOOKS_PER_PLAN } from '../../durable-objects/runner-pool/core/doorbell.
 import { PoolStore } from '../../durable-objects/runner-pool/store/store.ts'
 import { DurableSql } from '../../durable-objects/storage/durable-sql.ts'
 import type { Health, LeaseReport, SyncResponse } from '../../protocol/runner-api.ts'
+import { POOL_BOUNDS } from '../../scripts/docs/costs/counts.ts'
 import { type Cost, metered } from './meter.ts'
 import { exited, pass, running, TestPool, TestRunner, value } from './world.ts'
 
@@ -87,29 +88,7 @@ function failed({ offers }: SyncResponse): LeaseReport {
   }
 }
 
-type Scene = Record<keyof typeof BOUNDS, Cost>
-
-/** Most a step may read and write; setting an alarm writes one row more. P5 names the first three kinds. */
-const BOUNDS = {
-  'a sync without leases, of a runner that no run fits': { read: 3, written: 0, alarms: 0 },
-  'a sync without leases, of a draining runner': { read: 3, written: 0, alarms: 0 },
-  'a lease given': { read: 10, written: 6, alarms: 1 },
-  'the same offer again': { read: 6, written: 1, alarms: 0 },
-  accepted: { read: 6, written: 4, alarms: 1 },
-  running: { read: 6, written: 4, alarms: 1 },
-  'a sync that only renews': { read: 4, written: 1, alarms: 0 },
-  'waking up, and a sync that only renews': { read: 12, written: 1, alarms: 0 },
-  'an exit, and the next lease': { read: 16, written: 14, alarms: 1 },
-  'a stale sync': { read: 1, written: 0, alarms: 0 },
-  'a cancel of what runs': { read: 7, written: 4, alarms: 1 },
-  'a cancelled session that goes on': { read: 5, written: 1, alarms: 0 },
-  'an exit, and nothing to come': { read: 10, written: 8, alarms: 1 },
-  'a run enqueued': { read: 2, written: 6, alarms: 1 },
-  'the last run of a lane given away': { read: 12, written: 6, alarms: 1 },
-  'the alarm that projects it': { read: 20, written: 2, alarms: 1 },
-  'an exit that is tried again': { read: 12, written: 11, alarms: 1 },
-  'the next attempt given': { read: 14, written: 6, alarms: 1 },
-}
+type Scene = Record<keyof typeof POOL_BOUNDS, Cost>
 
 /** Everything a runner's sync can be about, metered one after the other. */
 async function play(queued: number, runners: number): Promise<Scene> {
@@ -172,7 +151,7 @@ beforeAll(async () => {
   small = await play(100, 10)
 })
 
-test.for(Object.entries(BOUNDS))('%s costs no more than its bound', ([name, bound]) => {
+test.for(Object.entries(POOL_BOUNDS))('%s costs no more than its bound', ([name, bound]) => {
   const cost = small[name as keyof Scene]
   expect(cost.read).toBeLessThanOrEqual(bound.read)
   expect(cost.written).toBeLessThanOrEqual(bound.written)
