@@ -44,7 +44,11 @@ export function refusalOf(permission: Permission, code: string | number | undefi
         : { phase: 'refused', reason: 'open the link you were given, or sign in', remedy: 'sign_in' }
     case 'not_found':
       // A link is good for nothing but its run.
-      return { phase: 'refused', reason: detail, ...(leave.kind === 'session' && { remedy: 'find_run' }) }
+      return {
+        phase: 'refused',
+        reason: detail,
+        ...(permission.kind === 'session' && { remedy: 'find_run' }),
+      }
     case 'feature_disabled':
     case STREAM_CLOSE.forbidden:
     case STREAM_CLOSE.malformed:
