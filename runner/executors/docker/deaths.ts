@@ -2,8 +2,9 @@ import { text } from 'node:stream/consumers'
 import type Docker from 'dockerode'
 import { z } from 'zod'
 import { parseJson } from '../../../protocol/json.ts'
-import type { Clock } from '../../clock.ts'
+import { type Clock, sleep } from '../../clock.ts'
 import type { ExitFacts } from '../../session-types.ts'
+import { exitFacts, stateOf } from './containers.ts'
 import { EngineTimeout, engineRefusal, within } from './engine.ts'
 
 /**
@@ -22,6 +23,11 @@ const KILLED =
 /** A listing waits for it. */
 const EVENTS_TIMEOUT_MS = 10_000
 
+const KILLED_CODE = 137
+/** The Engine hears of an end and of the memory that ran out by two ways, and of the latter sometimes later. */
+const MEMORY_LOOKS = 5
+const MEMORY_PAUSE_MS = 200
+
 const ContainerEvent = z.object({ Action: z.string() })
 
 /**
@@ -38,9 +44,29 @@ export async function withItsCause(
   const { exit } = facts
   if (exit.reason !== 'exited' || !CODES_OF_A_RESTART.has(exit.code)) return facts
   const seen = await eventsOf(docker, containerId, clock, signal)
-  if (seen === null || (seen.has('die') && !seen.has('kill'))) return facts
+  if (seen === null) return facts
+  if (seen.has('die') && !seen.has('kill')) {
+    return exit.code === KILLED_CODE ? await withLateMemory(docker, containerId, facts, clock, signal) : facts
+  }
   const message = seen.has('kill') ? KILLED : RESTARTED
   return { ...facts, exit: { code: exit.code, reason: 'engine_error', message } }
+}
+
+/** Of a container that neither the Engine nor anybody by way of it has killed. */
+async function withLateMemory(
+  docker: Docker,
+  containerId: string,
+  facts: ExitFacts,
+  clock: Clock,
+  signal?: AbortSignal,
+): Promise<ExitFacts> {
+  for (let look = 0; look < MEMORY_LOOKS && signal?.aborted !== true; look++) {
+    await sleep(MEMORY_PAUSE_MS, signal)
+    const made = await within(docker, engine => engine.getContainer(containerId).inspect(), { signal })
+    const later = exitFacts(stateOf(made), clock)
+    if (later.exit.reason === 'oom') return later
+  }
+  return facts
 }
 
 /** @returns null when the Engine does not say; it remembers some hundreds of events */

@@ -102,6 +102,29 @@ describe('a container that ended by a signal that the runner did not send', () =
   })
 })
 
+describe('a container that was killed by nobody that the Engine knows of', () => {
+  const memoryAfter = (looks: number) => {
+    let seen = 0
+    engine.answer = path => {
+      if (path.endsWith('/events')) return { status: 200, body: JSON.stringify({ Action: 'die' }) }
+      if (path.endsWith('/wait')) return { status: 200, body: {} }
+      const made = container(A, 'exited', 137)
+      seen += 1
+      return { status: 200, body: { ...made, State: { ...made.State, OOMKilled: seen > looks } } }
+    }
+  }
+  const ended = async () => (await executor.wait(A, new AbortController().signal)).exit
+
+  test('ran out of memory, also when the Engine hears of that after the end', async () => {
+    memoryAfter(3)
+    expect(await ended()).toMatchObject({ code: 137, reason: 'oom' })
+  })
+  test('is said to have exited when the Engine has not heard of it in time', async () => {
+    memoryAfter(1000)
+    expect(await ended()).toEqual({ code: 137, reason: 'exited' })
+  })
+})
+
 describe('a call that is not answered', () => {
   test.each([
     ['list', (signal: AbortSignal) => executor.list(signal)],
