@@ -11,6 +11,7 @@ import {
   TICKET_SUBPROTOCOL_PREFIX,
   ToViewer,
 } from '../../protocol/stream.ts'
+import { askForTicket } from './ask-for-ticket.ts'
 import type { Permission } from './permission.ts'
 import { type Phase, refusalOf } from './phase.ts'
 
@@ -26,9 +27,10 @@ export interface ConnectionParts {
 
 /** The picture has to be back soon after whatever kept it away. */
 const RETRY_CAP_MS = 2_000
-const ANSWER_LIMIT_MS = 1_800
-/** Whoever has waited for an answer need not wait again, but for not asking all at once. */
-const LATE_PAUSE_MS = 200
+/** A line that is not open by then is given up for another. */
+const OPEN_LIMIT_MS = 2_000
+/** How long the other end has to say goodbye: over a line that has died it never does. */
+const GOODBYE_LIMIT_MS = 1_000
 /** Whatever has nothing to say in between two of these is asked, and without an answer given up. */
 const PULSE_MS = 4_000
 /** Room is made only by somebody who leaves. */
@@ -37,8 +39,9 @@ const FULL_PAUSE_MS = 20_000
 const NEXT_SESSION_MS = 3_000
 const NEXT_SESSION_CAP_MS = 10_000
 const NEXT_SESSION_GROWTH = 1.1
-const UNREACHABLE = 'the control plane cannot be reached'
 const TRYING_AGAIN = '; trying again'
+const OUT_OF_REACH = 'the control plane cannot be reached'
+const LOST = 'the connection was lost'
 
 /** One websocket after the other, each with a ticket of its own, until there is nothing more to watch. */
 export class Connection {
@@ -46,8 +49,10 @@ export class Connection {
   #socket: WebSocket | null = null
   #failures = 0
   #looks = 0
-  /** Of the attempt under way: what belongs to one before it is no longer heard. */
-  #attempt = 0
+  /** The one under way: what belongs to one before it is no longer heard. */
+  #attempt = new AbortController()
+  /** Until the socket before the next one is closed: where a link lets one watch, two would be one too many. */
+  #goodbye: Promise<unknown> = Promise.resolve()
   /** Since when there is no picture, in epoch milliseconds. */
   #darkSince: number | null = null
   /** Whether it was waited for long enough. */
@@ -68,10 +73,19 @@ export class Connection {
   /** Nothing is heard of it afterwards, unless it is started again. */
   stop(): void {
     clearTimeout(this.#timer)
+    this.#attempt.abort()
+    this.#hangUp()
+  }
+
+  #hangUp(): void {
     const socket = this.#socket
     this.#socket = null
-    this.#attempt += 1
-    socket?.close(1000)
+    if (socket === null) return
+    this.#goodbye = new Promise(resolve => {
+      socket.addEventListener('close', resolve)
+      setTimeout(resolve, GOODBYE_LIMIT_MS)
+    })
+    socket.close(1000)
   }
 
   send(message: FromViewer): void {
@@ -79,14 +93,18 @@ export class Connection {
   }
 
   async #connect(): Promise<void> {
-    this.#attempt += 1
-    const attempt = this.#attempt
-    const answer = await this.#askForTicket()
-    if (attempt !== this.#attempt) return
-    if (answer === 'unreachable') return this.#retry(UNREACHABLE)
-    if (answer === 'late') return this.#retry(UNREACHABLE, LATE_PAUSE_MS * Math.random())
-    const ticket = ViewerTicket.safeParse(answer)
-    if (!ticket.success) return this.#refused(Problem.safeParse(answer).data)
+    const attempt = new AbortController()
+    this.#attempt = attempt
+    await this.#goodbye
+    if (attempt.signal.aborted) return
+    const { runId, permission } = this.#parts
+    const answered = await askForTicket(runId, permission, attempt.signal)
+    if (attempt.signal.aborted) return
+    // It was waited for long enough.
+    if (answered === 'silent') return this.#retry(OUT_OF_REACH, 0)
+    if (answered === 'unreachable') return this.#retry(OUT_OF_REACH)
+    const ticket = ViewerTicket.safeParse(answered.answer)
+    if (!ticket.success) return this.#refused(Problem.safeParse(answered.answer).data)
     this.#open(ticket.data)
   }
 
@@ -107,16 +125,16 @@ export class Connection {
     })
   }
 
-  /** A line may die without either end being told. */
+  /** A line may die without either end being told, before it is open or after. */
   #watchOver(socket: WebSocket): void {
     let heard = true
-    const giveUp = () => {
-      socket.close()
-      this.#closed(0, '')
+    const giveUp = (pauseMs?: number) => {
+      this.#hangUp()
+      this.#retry(LOST, pauseMs)
     }
     setTimeout(() => {
-      if (socket === this.#socket && socket.readyState === WebSocket.CONNECTING) giveUp()
-    }, ANSWER_LIMIT_MS)
+      if (socket === this.#socket && socket.readyState === WebSocket.CONNECTING) giveUp(0)
+    }, OPEN_LIMIT_MS)
     const pulse = setInterval(() => {
       if (socket !== this.#socket) return clearInterval(pulse)
       if (!heard) return giveUp()
@@ -127,25 +145,6 @@ export class Connection {
       socket.addEventListener(sign, () => {
         heard = true
       })
-    }
-  }
-
-  async #askForTicket(): Promise<unknown> {
-    const { runId, permission } = this.#parts
-    const [path, body] =
-      permission.kind === 'link'
-        ? ['/api/v1/live-links/exchange', { run_id: runId, link: permission.link }]
-        : [`/api/v1/runs/${runId}/viewer-tickets`, { mode: permission.mode }]
-    try {
-      const response = await fetch(path, {
-        method: 'POST',
-        headers: { 'content-type': 'application/json' },
-        body: JSON.stringify(body),
-        signal: AbortSignal.timeout(ANSWER_LIMIT_MS),
-      })
-      return await response.json().catch(() => null)
-    } catch (error) {
-      return error instanceof DOMException && error.name === 'TimeoutError' ? 'late' : 'unreachable'
     }
   }
 
@@ -209,15 +208,15 @@ export class Connection {
         this.#isRunnerMissing = true
         return this.#retry(this.#missing())
       default:
-        return this.#retry('the connection was lost')
+        return this.#retry(LOST)
     }
   }
 
-  #retry(reason: string, knownPauseMs?: number): void {
+  #retry(reason: string, pauseMs?: number): void {
     this.#failures += 1
-    const pauseMs = Math.random() * Math.min(RETRY_CAP_MS, 500 * 2 ** Math.min(this.#failures, 10))
+    const jitteredMs = Math.random() * Math.min(RETRY_CAP_MS, 500 * 2 ** Math.min(this.#failures, 10))
     this.#show('connecting', `${reason}${TRYING_AGAIN}`)
-    this.#timer = setTimeout(() => void this.#connect(), knownPauseMs ?? pauseMs)
+    this.#timer = setTimeout(() => void this.#connect(), pauseMs ?? jitteredMs)
   }
 
   #lookAgain(): void {

@@ -141,8 +141,8 @@ export class Tenant {
   }
 
   /** @returns a link for a browser, and its id */
-  liveLink(runId: string, mode: WatchMode = 'view'): Promise<{ id: string; url: string }> {
-    const body = { mode, expires_in_seconds: 3600, max_viewers: 10 }
+  liveLink(runId: string, mode: WatchMode = 'view', maxViewers = 10): Promise<{ id: string; url: string }> {
+    const body = { mode, expires_in_seconds: 3600, max_viewers: maxViewers }
     return this.api.post(`/runs/${runId}/live-links`, body, CreatedLiveLink)
   }
 

@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { type AddressInfo, createServer, type Socket } from 'node:net'
 import type { Browser, CDPSession, Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { CreatedApiKey } from '../../../protocol/admin-api.ts'
@@ -15,6 +17,21 @@ const MARK = 0x5ac3
 const CONTROL = 'You control this browser'
 const OFF = 'Input is off'
 const PHONE = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true }
+/** From when they are made until they are closed, which can be held up. */
+const COUNT_SOCKETS = `globalThis.sockets = { made: 0, open: 0, most: 0, astray: null, held: false, letGo: null }
+  globalThis.WebSocket = class extends WebSocket {
+    constructor(url, protocols) {
+      super(sockets.astray ?? url, protocols)
+      sockets.made += 1
+      sockets.open += 1
+      sockets.most = Math.max(sockets.most, sockets.open)
+      this.addEventListener('close', () => { sockets.open -= 1 })
+    }
+    close(code) {
+      if (!sockets.held) return super.close(code)
+      sockets.letGo = () => { sockets.held = false; super.close(code) }
+    }
+  }`
 
 describe.skipIf(!CAN_WATCH)('the page of a live view', () => {
   const controlPlane = new ControlPlane({
@@ -54,6 +71,15 @@ describe.skipIf(!CAN_WATCH)('the page of a live view', () => {
     const viewer = await Viewer.open(browser, (await tenant.liveLink(id, 'control')).url, options)
     await viewer.reads(/^Live$/)
     await viewer.sees('the board', board => board.mark === MARK)
+    return viewer
+  }
+
+  /** Who may be led astray, where the page's own policy would have no socket go. */
+  async function countingSockets(url: string): Promise<Viewer> {
+    const context = await browser.newContext({ bypassCSP: true })
+    const viewer = await Viewer.behind(await context.newPage())
+    await viewer.page.addInitScript(COUNT_SOCKETS)
+    await viewer.page.goto(url)
     return viewer
   }
 
@@ -182,41 +208,41 @@ describe.skipIf(!CAN_WATCH)('the page of a live view', () => {
   })
 
   test('keeps one socket, however often it is asked to try again', async () => {
-    const viewer = await control()
-    const sockets: string[] = []
-    viewer.page.on('websocket', socket => sockets.push(socket.url()))
-    const began = Date.now()
-    await viewer.page.evaluate(`for (const time of [1, 2, 3]) document.getElementById('again').click()`)
+    // It lets one watch at a time.
+    const viewer = await countingSockets((await tenant.liveLink(runId, 'view', 1)).url)
+    await viewer.reads(/^Live$/)
+    const { page } = viewer
+    const began = await stopClock(page)
+    const asked = exchanges(page)
+    await page.evaluate('sockets.held = true')
+    await page.evaluate(`for (const time of [1, 2, 3]) document.getElementById('again').click()`)
+    await page.waitForTimeout(1_000)
+    // The one there is has not been closed yet.
+    expect(asked).toEqual([])
+    await page.evaluate('sockets.letGo()')
     await viewer.reads(/^Live$/, began)
-    await viewer.page.waitForTimeout(1_000)
-    expect(sockets.length).toBe(1)
+    await page.waitForTimeout(1_000)
+    expect(asked.length).toBe(1)
+    expect(await page.evaluate('[sockets.made, sockets.open, sockets.most]')).toEqual([2, 1, 1])
+    expect((await viewer.lines()).filter(({ text }) => text.includes('are using this link'))).toEqual([])
     await viewer.close()
   })
 
-  test('asks again within three seconds when an answer does not come', async () => {
-    const { url } = await tenant.liveLink(runId)
-    const context = await browser.newContext()
-    const page = await context.newPage()
-    // In the page's own time, however busy the machine is.
-    await page.addInitScript(`{
-      const ask = fetch
-      globalThis.order = []
-      globalThis.fetch = (path, ...rest) => {
-        if (String(path).endsWith('/exchange') && order.push('asked') === 1)
-          setTimeout(() => order.push('three seconds later'), 3_000)
-        return ask(path, ...rest)
-      }
-    }`)
-    let asked = 0
-    await page.route('**/live-links/exchange', async route => {
-      asked += 1
-      if (asked > 1) await route.continue()
-    })
-    await page.goto(url)
-    await page.locator('[data-phase=live]').first().waitFor()
-    await page.waitForFunction(`order.includes('three seconds later')`)
-    expect(await page.evaluate('order')).toEqual(['asked', 'asked', 'three seconds later'])
-    await context.close()
+  test.each<[what: string, hang: (viewer: Viewer) => Promise<() => Promise<void>>]>([
+    ['an answer', hangAnswers],
+    ['a socket', hangSockets],
+  ])('has the picture back within 3 s of the end of what kept it away: %s that hung', async (_what, hang) => {
+    const viewer = await countingSockets((await tenant.liveLink(runId)).url)
+    await viewer.reads(/^Live$/)
+    const { page } = viewer
+    const began = await stopClock(page)
+    const end = await hang(viewer)
+    await page.evaluate(`document.getElementById('again').click()`)
+    await end()
+    await page.clock.runFor(3_000)
+    await viewer.reads(/^Live$/, began)
+    expect(await page.evaluate('sockets.most')).toBe(1)
+    await viewer.close()
   })
 
   test('keeps its one line on top of the picture on a phone in landscape', async () => {
@@ -257,6 +283,40 @@ describe.skipIf(!CAN_WATCH)('the page of a live view', () => {
     await driver.close()
   })
 })
+
+/** The page's time stands still until it is moved on. @returns what it is, in epoch milliseconds */
+async function stopClock(page: Page): Promise<number> {
+  await page.clock.install()
+  await page.clock.pauseAt(Date.now() + 10_000)
+  return Number(await page.evaluate('Date.now()'))
+}
+
+/** What is asked for from now on is never answered. @returns a function that waits for that, and ends it */
+async function hangAnswers({ page }: Viewer): Promise<() => Promise<void>> {
+  const hanging = page.waitForRequest('**/live-links/exchange')
+  let isOver = false
+  await page.route('**/live-links/exchange', async route => {
+    if (isOver) await route.continue()
+  })
+  return async () => {
+    await hanging
+    isOver = true
+  }
+}
+
+/** Likewise of sockets, which are led to where nobody speaks. */
+async function hangSockets({ page }: Viewer): Promise<() => Promise<void>> {
+  const mute = createServer()
+  const met = once(mute, 'connection')
+  await new Promise<void>(resolve => mute.listen(0, '127.0.0.1', resolve))
+  await page.evaluate(`sockets.astray = 'ws://127.0.0.1:${(mute.address() as AddressInfo).port}'`)
+  return async () => {
+    const [socket] = (await met) as [Socket]
+    await page.evaluate('sockets.astray = null')
+    mute.close()
+    socket.resume()
+  }
+}
 
 /** Every time the page asks for a ticket from now on. */
 function exchanges(page: Page): string[] {
