@@ -1,6 +1,7 @@
 import { existsSync, globSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { expect, test } from 'vitest'
+import { BLANK_CAUSES } from '../protocol/stream.ts'
 import { Policy } from '../runner/policy.ts'
 
 /** Whatever a text sends its reader to is there. */
@@ -22,6 +23,20 @@ test.each(TEXTS.filter(file => file.endsWith('.md')))('every link of %s leads so
 test.each(TEXTS)('%s names no document that is not there', file => {
   const named = readFileSync(`${ROOT}${file}`, 'utf8').match(/\bdocs\/[\w-]+\.\w+/g) ?? []
   expect(named.filter(one => !existsSync(`${ROOT}${one}`))).toEqual([])
+})
+
+test('docs/agent-images.md has every cause of a blank picture, in the words that viewers are told', () => {
+  const text = readFileSync(`${ROOT}docs/agent-images.md`, 'utf8')
+  const rows = [...text.matchAll(/^ +\| `(\w+)` +\| (.*?) +\|$/gm)].map(([, cause, words]) => ({
+    cause,
+    words,
+  }))
+  expect(rows.map(({ cause }) => cause).sort()).toEqual([...BLANK_CAUSES].sort())
+  const told = readFileSync(`${ROOT}durable-objects/session-relay/core/joint.ts`, 'utf8').replaceAll(
+    /\s+/g,
+    ' ',
+  )
+  for (const { cause, words } of rows) expect(told).toContain(`${cause}: '${words}'`)
 })
 
 /** Of the kind that a text in backticks names by its whole path. */

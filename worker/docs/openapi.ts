@@ -141,6 +141,10 @@ function successOf(route: Route, status: 101 | 200 | 201 | 204, answer: z.ZodTyp
   if (route.path === '/docs') {
     return { description, content: { 'text/html': { schema: { type: 'string' as const } } } }
   }
+  if (route.method === 'get' && route.path.endsWith('/logs')) {
+    const schema = { type: 'string' as const }
+    return { description, content: { 'text/plain': { schema }, 'text/event-stream': { schema } } }
+  }
   return { description, content: { 'application/json': { schema: answer } } }
 }
 

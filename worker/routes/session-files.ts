@@ -20,6 +20,12 @@ const SessionQuery = z.strictObject({
   ),
 })
 
+const FOLLOW =
+  '1 gives server-sent events until the run has ended and its log is complete: `session` {session_id, attempt} before ' +
+  'the first line of an attempt, `log` {offset, text} with whole lines and an id, and `end` {status}. An answer that ends ' +
+  'without `end` is to be asked for again, with the last id as Last-Event-ID.'
+const LAST_EVENT_ID = 'Of follow=1: the id of the last event that was read; the stream goes on behind it'
+
 /** What a run's session has left: its log, while it grows and after, and its artifacts. */
 export const sessionFileRoutes = [
   defineRoute({
@@ -29,7 +35,8 @@ export const sessionFileRoutes = [
     summary: 'The log as text, or with follow=1 as server-sent events while it grows',
     guard: atLeast('viewer'),
     params: RunPath,
-    query: SessionQuery.extend({ follow: z.enum(['0', '1']).optional() }),
+    query: SessionQuery.extend({ follow: z.enum(['0', '1']).optional().describe(FOLLOW) }),
+    headers: z.object({ 'Last-Event-ID': z.string().optional().describe(LAST_EVENT_ID) }),
     statuses: [200],
     answer: z.string(),
     refusals: ['not_found'],

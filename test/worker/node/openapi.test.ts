@@ -38,6 +38,16 @@ describe('the OpenAPI document', () => {
   })
 })
 
+it('says how a log is followed', () => {
+  const follow = document.paths?.['/api/v1/runs/{run_id}/logs']?.get
+  expect(Object.keys(follow?.responses?.['200'].content)).toEqual(['text/plain', 'text/event-stream'])
+  const said = new Map(
+    follow?.parameters?.map(one => ('name' in one ? [one.name, one.description] : ['', ''])),
+  )
+  expect(said.get('follow')).toContain('without `end` is to be asked for again')
+  expect(said.get('Last-Event-ID')).toContain('the stream goes on behind it')
+})
+
 describe('the page for people', () => {
   it('runs no script, loads nothing, and names every path', () => {
     const page = docsPage(document)
