@@ -252,11 +252,14 @@ describe('the control plane', () => {
   })
 
   test('a run is one trace, from the call that creates it to its job, over a restart of the daemon', async () => {
-    const tenant = await controlPlane.tenant()
+    // Its leases last while a busy machine starts the daemon again.
+    const patient = await new ControlPlane(exportSettings()).start()
+    onTestFinished(() => patient.stop())
+    const tenant = await patient.tenant()
     const env = { ...exportSettings(), RUNNER_EXECUTOR: 'host' }
-    const daemon = await (await Daemon.of(controlPlane, tenant, { name: 'traced', env })).online(tenant)
+    const daemon = await (await Daemon.of(patient, tenant, { name: 'traced', env })).online(tenant)
     const caller = { traceId: 'ab'.repeat(16), spanId: 'cd'.repeat(8) }
-    const answer = await fetch(`${controlPlane.url}/api/v1/environments/${tenant.environmentId}/runs`, {
+    const answer = await fetch(`${patient.url}/api/v1/environments/${tenant.environmentId}/runs`, {
       method: 'POST',
       headers: {
         ...tenant.api.headers,
