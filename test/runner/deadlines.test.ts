@@ -71,6 +71,8 @@ function healthFile(): string {
 
 describe('sessions of an earlier process end at their deadline', () => {
   test('while the registration is refused', async () => {
+    // The next daemon has to be refused before it is over, however long it takes to start.
+    plane.reply = { next_sync_in_ms: 500, lease_ttl_ms: 15_000 }
     const pid = await orphan()
     rmSync(join(directory, 'credential.json'))
     plane.registerFaults = Array.from({ length: 100 }, () => ({ refuse: 'token_used_up' }) as const)
@@ -128,6 +130,7 @@ describe('sessions of an earlier process end at their deadline', () => {
     mkdirSync(file)
     const again = start()
     await until('the command is stopped', () => !isRunning(pid))
+    await until('the complaint', () => again.logged('cannot be stored'))
     expect(again.logged('cannot be stored')).toMatchObject({
       level: 'error',
       remedy: expect.stringMatching(/free space/),
