@@ -20,6 +20,8 @@ export interface FollowedLog extends LogLines {
 
 export const NOT_READ_YET: FollowedLog = { ...NO_LINES, isLost: false, isOver: false }
 
+type Stream = ReadableStream<Uint8Array<ArrayBuffer>>
+
 const LogPiece = z.object({ text: z.string() })
 
 /**
@@ -59,8 +61,10 @@ interface Listener {
 async function follow(runId: string, stop: AbortSignal, { heard, connected }: Listener): Promise<void> {
   let lastEventId: string | null = null
   for (let failures = 0; !stop.aborted; failures += 1) {
+    const left = new AbortController()
     try {
-      const answer = await open(runId, lastEventId, stop)
+      const signal = AbortSignal.any([stop, left.signal])
+      const answer: Stream = await inTime(open(runId, lastEventId, signal))
       connected(true)
       for await (const message of messagesOf(answer)) {
         failures = 0
@@ -70,19 +74,17 @@ async function follow(runId: string, stop: AbortSignal, { heard, connected }: Li
       }
     } catch {
       if (!stop.aborted) connected(false)
+    } finally {
+      left.abort()
     }
     await pause(Math.min(PAUSE_CAP_MS, PAUSE_MS * 2 ** failures) * (0.5 + Math.random() / 2), stop)
   }
 }
 
 /** @throws Refused or Unreachable, as `call` does */
-async function open(
-  runId: string,
-  lastEventId: string | null,
-  stop: AbortSignal,
-): Promise<ReadableStream<Uint8Array<ArrayBuffer>>> {
+async function open(runId: string, lastEventId: string | null, signal: AbortSignal): Promise<Stream> {
   const response = await send(`/runs/${runId}/logs?follow=1`, {
-    signal: stop,
+    signal,
     headers: lastEventId === null ? {} : { 'last-event-id': lastEventId },
   })
   if (!response.ok) throw await refusalOf(response)
@@ -93,9 +95,7 @@ async function open(
 }
 
 /** @throws Unreachable where the line went dead */
-async function* messagesOf(
-  body: ReadableStream<Uint8Array<ArrayBuffer>>,
-): AsyncGenerator<EventSourceMessage> {
+async function* messagesOf(body: Stream): AsyncGenerator<EventSourceMessage> {
   let whole: EventSourceMessage[] = []
   const parser = createParser({ onEvent: message => whole.push(message) })
   const reader = body.pipeThrough(new TextDecoderStream()).getReader()
