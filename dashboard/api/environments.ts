@@ -3,9 +3,14 @@ import * as z from 'zod'
 import { Environment, type ExecutionTarget } from '../../protocol/admin-api.ts'
 import { call } from './client.ts'
 import { listQuery } from './lists.ts'
+import { namedSource } from './named.ts'
 import { SLOW_REFRESH_MS } from './query-client.ts'
 
 export const environmentsQuery = listQuery(['environments'], '/environments', Environment, SLOW_REFRESH_MS)
+
+export const environmentNames = namedSource('environments', '/environments')
+/** Those that runs can be created for. */
+export const targetNames = namedSource('environments', '/environments?execution_target=self_hosted')
 
 export const environmentQuery = (id: string) =>
   queryOptions({

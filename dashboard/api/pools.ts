@@ -3,11 +3,14 @@ import * as z from 'zod'
 import { CreatedRegistrationToken, Pool, RegistrationToken, Runner } from '../../protocol/admin-api.ts'
 import { call } from './client.ts'
 import { listQuery } from './lists.ts'
+import { namedSource } from './named.ts'
 import { REFRESH_MS, SLOW_REFRESH_MS } from './query-client.ts'
 
 /** Pools, their runners and their tokens. */
 
 export const poolsQuery = listQuery(['pools'], '/pools', Pool)
+
+export const poolNames = namedSource('pools', '/pools')
 
 export const poolQuery = (poolId: string) =>
   queryOptions({

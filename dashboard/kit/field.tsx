@@ -1,6 +1,6 @@
 import { type HTMLInputTypeAttribute, type ReactNode, useId } from 'react'
 
-interface FieldProps {
+export interface FieldProps {
   readonly label: string
   readonly hint?: ReactNode
   /** What is wrong with it, in the API's words. */
@@ -68,7 +68,7 @@ interface InputAttributes {
   readonly 'aria-describedby': string | undefined
 }
 
-function Field({
+export function Field({
   label,
   hint,
   error,

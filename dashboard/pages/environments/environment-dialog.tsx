@@ -1,6 +1,9 @@
+import { useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
-import type { Environment, ExecutionTarget, Pool } from '../../../protocol/admin-api.ts'
+import type { Environment, ExecutionTarget } from '../../../protocol/admin-api.ts'
 import { createEnvironment, type EnvironmentDraft, updateEnvironment } from '../../api/environments.ts'
+import { poolNames, poolQuery } from '../../api/pools.ts'
+import { ChoiceField } from '../../kit/choice-field.tsx'
 import { Dialog } from '../../kit/dialog.tsx'
 import { SelectField, TextField } from '../../kit/field.tsx'
 import { Form } from '../../kit/form.tsx'
@@ -14,11 +17,10 @@ const TARGETS: readonly { value: ExecutionTarget; label: string }[] = [
 interface EnvironmentDialogProps {
   /** Null for a new one. */
   readonly environment: Environment | null
-  readonly pools: readonly Pool[]
   readonly onClose: () => void
 }
 
-export function EnvironmentDialog({ environment, pools, onClose }: EnvironmentDialogProps) {
+export function EnvironmentDialog({ environment, onClose }: EnvironmentDialogProps) {
   const [name, setName] = useState(environment?.name ?? '')
   const [target, setTarget] = useState<ExecutionTarget>(environment?.execution_target ?? 'self_hosted')
   const [poolId, setPoolId] = useState(environment?.pool_id ?? '')
@@ -64,21 +66,17 @@ export function EnvironmentDialog({ environment, pools, onClose }: EnvironmentDi
               error={errors.get('execution_target')}
             />
             {target === 'self_hosted' && (
-              <SelectField
+              <ChoiceField
                 label="Runner pool"
+                source={poolNames}
                 value={poolId}
                 onChange={setPoolId}
-                options={[
-                  { value: '', label: 'Select a pool' },
-                  ...pools.map(pool => ({ value: pool.id, label: pool.name })),
-                ]}
-                hint={pools.length === 0 ? 'There is no pool yet: create one first.' : undefined}
+                none="Select a pool"
+                nothing="There is no pool yet: create one first, under Self-hosted runners."
                 error={errors.get('pool_id')}
               />
             )}
-            <RouteWarning
-              pool={target === 'self_hosted' ? pools.find(({ id }) => id === poolId) : undefined}
-            />
+            <RouteWarning poolId={target === 'self_hosted' ? poolId : ''} />
             <TextField
               label="Default image"
               value={image}
@@ -95,7 +93,8 @@ export function EnvironmentDialog({ environment, pools, onClose }: EnvironmentDi
 }
 
 /** Before it is saved: runs would only wait. */
-function RouteWarning({ pool }: { readonly pool: Pool | undefined }) {
+function RouteWarning({ poolId }: { readonly poolId: string }) {
+  const pool = useQuery({ ...poolQuery(poolId), enabled: poolId !== '' }).data
   const what =
     pool === undefined
       ? null

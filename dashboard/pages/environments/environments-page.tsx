@@ -1,12 +1,14 @@
 import { useInfiniteQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 import { Link } from 'wouter'
-import type { Environment, Pool } from '../../../protocol/admin-api.ts'
+import type { Environment } from '../../../protocol/admin-api.ts'
 import { deleteEnvironment, environmentsQuery } from '../../api/environments.ts'
-import { poolsQuery } from '../../api/pools.ts'
+import { useNames } from '../../api/named.ts'
+import { poolNames } from '../../api/pools.ts'
 import { useMay } from '../../app/session-gate.tsx'
 import { Button } from '../../kit/button.tsx'
 import { Confirm } from '../../kit/confirm.tsx'
+import { shortId } from '../../kit/ids.ts'
 import { List } from '../../kit/list.tsx'
 import { Page } from '../../kit/page.tsx'
 import { Table } from '../../kit/table.tsx'
@@ -16,8 +18,11 @@ import { EnvironmentDialog } from './environment-dialog.tsx'
 /** Where runs go. */
 export default function EnvironmentsPage() {
   const environments = useInfiniteQuery(environmentsQuery)
-  const { isPending: arePoolsAwaited } = useInfiniteQuery(poolsQuery)
-  const pools = usePools()
+  const rows = environments.data?.pages.flatMap(({ items }) => items) ?? []
+  const pools = useNames(
+    poolNames,
+    rows.flatMap(({ pool_id }) => pool_id ?? []),
+  )
   const isAdmin = useMay('admin')
   const [isCreating, setCreating] = useState(false)
   const create = (
@@ -34,7 +39,7 @@ export default function EnvironmentsPage() {
       </p>
       <List
         query={environments}
-        awaitsNames={arePoolsAwaited}
+        awaitsNames={pools.isPending}
         empty={
           <>
             <p>
@@ -47,29 +52,27 @@ export default function EnvironmentsPage() {
         {items => (
           <Table label="Environments" head={['Name', 'Execution target', 'Runner pool', 'Default image', '']}>
             {items.map(environment => (
-              <EnvironmentRow key={environment.id} environment={environment} pools={pools} />
+              <EnvironmentRow
+                key={environment.id}
+                environment={environment}
+                pool={pools.names.get(environment.pool_id ?? '')}
+              />
             ))}
           </Table>
         )}
       </List>
-      {isCreating && (
-        <EnvironmentDialog environment={null} pools={pools} onClose={() => setCreating(false)} />
-      )}
+      {isCreating && <EnvironmentDialog environment={null} onClose={() => setCreating(false)} />}
     </Page>
   )
 }
 
-/** Every pool of the tenant that was read so far; there are few. */
-export function usePools(): readonly Pool[] {
-  return useInfiniteQuery(poolsQuery).data?.pages.flatMap(({ items }) => items) ?? []
-}
-
 interface EnvironmentRowProps {
   readonly environment: Environment
-  readonly pools: readonly Pool[]
+  /** Its pool's name. */
+  readonly pool: string | undefined
 }
 
-function EnvironmentRow({ environment, pools }: EnvironmentRowProps) {
+function EnvironmentRow({ environment, pool }: EnvironmentRowProps) {
   const { id, name, execution_target, pool_id, default_image } = environment
   const [open, setOpen] = useState<'edit' | 'delete' | null>(null)
   const isAdmin = useMay('admin')
@@ -79,7 +82,6 @@ function EnvironmentRow({ environment, pools }: EnvironmentRowProps) {
     [['environments']],
     'form',
   )
-  const pool = pools.find(one => one.id === pool_id)
   return (
     <tr>
       <th scope="row">
@@ -90,7 +92,7 @@ function EnvironmentRow({ environment, pools }: EnvironmentRowProps) {
         {pool_id === null ? (
           <span className="soft">none</span>
         ) : (
-          <Link href={`/environments/runners/${pool_id}`}>{pool?.name ?? pool_id}</Link>
+          <Link href={`/environments/runners/${pool_id}`}>{pool ?? shortId(pool_id)}</Link>
         )}
       </td>
       <td>
@@ -107,9 +109,7 @@ function EnvironmentRow({ environment, pools }: EnvironmentRowProps) {
             </Button>
           </div>
         )}
-        {open === 'edit' && (
-          <EnvironmentDialog environment={environment} pools={pools} onClose={() => setOpen(null)} />
-        )}
+        {open === 'edit' && <EnvironmentDialog environment={environment} onClose={() => setOpen(null)} />}
         {open === 'delete' && (
           <Confirm
             title="Delete the environment"

@@ -1,12 +1,14 @@
 import { useInfiniteQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 import { Link, useSearchParams } from 'wouter'
-import type { Environment } from '../../../protocol/admin-api.ts'
 import { RUN_STATUSES, type Run } from '../../../protocol/run.ts'
-import { environmentsQuery } from '../../api/environments.ts'
+import { environmentNames } from '../../api/environments.ts'
+import { useNames } from '../../api/named.ts'
+import { poolNames } from '../../api/pools.ts'
 import { type RunFilter, runsQuery } from '../../api/runs.ts'
 import { useMay } from '../../app/session-gate.tsx'
 import { Button } from '../../kit/button.tsx'
+import { ChoiceField } from '../../kit/choice-field.tsx'
 import { SelectField } from '../../kit/field.tsx'
 import { shortId } from '../../kit/ids.ts'
 import { List } from '../../kit/list.tsx'
@@ -14,15 +16,17 @@ import { Page } from '../../kit/page.tsx'
 import { RUN_WORDS, RunBadge } from '../../kit/status.tsx'
 import { Table } from '../../kit/table.tsx'
 import { Ago, Elapsed } from '../../kit/time.tsx'
-import { usePools } from '../environments/environments-page.tsx'
 import { StartRunDialog } from './start-run-dialog.tsx'
 
 /** Every run, newest first. What is filtered by is in the address, so that a list can be shared. */
 export default function RunsPage() {
   const [filter, setFilter] = useFilter()
   const runs = useInfiniteQuery(runsQuery(filter))
-  const known = useInfiniteQuery(environmentsQuery)
-  const environments = known.data?.pages.flatMap(({ items }) => items) ?? []
+  const rows = runs.data?.pages.flatMap(({ items }) => items) ?? []
+  const environments = useNames(
+    environmentNames,
+    rows.map(({ environment_id }) => environment_id),
+  )
   const mayStart = useMay('member')
   const [isStarting, setStarting] = useState(false)
   const start = (
@@ -32,10 +36,10 @@ export default function RunsPage() {
   )
   return (
     <Page title="Runs" actions={mayStart && start}>
-      <Filters filter={filter} onChange={setFilter} environments={environments} />
+      <Filters filter={filter} onChange={setFilter} />
       <List
         query={runs}
-        awaitsNames={known.isPending}
+        awaitsNames={environments.isPending}
         empty={<NoRuns filter={filter} onClear={() => setFilter(NO_FILTER)} />}
       >
         {items => (
@@ -44,8 +48,8 @@ export default function RunsPage() {
               <RunRow
                 key={run.id}
                 run={run}
-                environment={environments.find(one => one.id === run.environment_id)?.name}
-                isKnown={known.isSuccess && !known.hasNextPage}
+                environment={environments.names.get(run.environment_id)}
+                isKnown={environments.isWhole}
               />
             ))}
           </Table>
@@ -88,25 +92,25 @@ function useFilter(): [RunFilter, (change: Partial<RunFilter>) => void] {
 interface FiltersProps {
   readonly filter: RunFilter
   readonly onChange: (change: Partial<RunFilter>) => void
-  readonly environments: readonly Environment[]
 }
 
-function Filters({ filter, onChange, environments }: FiltersProps) {
-  const pools = usePools()
+function Filters({ filter, onChange }: FiltersProps) {
   return (
     <fieldset className="filters">
       <legend className="visually-hidden">Which runs</legend>
-      <SelectField
+      <ChoiceField
         label="Environment"
+        source={environmentNames}
         value={filter.environment_id}
         onChange={environment_id => onChange({ environment_id })}
-        options={choices(environments, filter.environment_id)}
+        none="All"
       />
-      <SelectField
+      <ChoiceField
         label="Pool"
+        source={poolNames}
         value={filter.pool_id}
         onChange={pool_id => onChange({ pool_id })}
-        options={choices(pools, filter.pool_id)}
+        none="All"
       />
       <SelectField
         label="Status"
@@ -119,16 +123,6 @@ function Filters({ filter, onChange, environments }: FiltersProps) {
       />
     </fieldset>
   )
-}
-
-/** What is filtered by is among them, also when its name has not been read. */
-function choices(named: readonly { readonly id: string; readonly name: string }[], chosen: string) {
-  const isNamed = chosen === '' || named.some(({ id }) => id === chosen)
-  return [
-    { value: '', label: 'All' },
-    ...named.map(({ id, name }) => ({ value: id, label: name })),
-    ...(isNamed ? [] : [{ value: chosen, label: shortId(chosen) }]),
-  ]
 }
 
 interface RunRowProps {

@@ -1,11 +1,12 @@
-import { useInfiniteQuery } from '@tanstack/react-query'
+import { useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 import { useLocation } from 'wouter'
 import type { Run } from '../../../protocol/run.ts'
-import { environmentsQuery } from '../../api/environments.ts'
+import { targetNames } from '../../api/environments.ts'
 import { createRun } from '../../api/runs.ts'
+import { ChoiceField } from '../../kit/choice-field.tsx'
 import { Dialog } from '../../kit/dialog.tsx'
-import { SelectField, TextField } from '../../kit/field.tsx'
+import { TextField } from '../../kit/field.tsx'
 import { Form } from '../../kit/form.tsx'
 import { useAction } from '../../kit/use-action.ts'
 import { bodyOf, draftOf, type RunDraft } from './run-draft.ts'
@@ -20,11 +21,8 @@ export function StartRunDialog({ from, onClose }: StartRunDialogProps) {
   const [draft, setDraft] = useState(() => draftOf(from))
   const set = (part: Partial<RunDraft>) => setDraft(before => ({ ...before, ...part }))
   const [, go] = useLocation()
-  const environments = useInfiniteQuery(environmentsQuery)
-  const targets = (environments.data?.pages.flatMap(({ items }) => items) ?? []).filter(
-    ({ execution_target }) => execution_target === 'self_hosted',
-  )
-  const environmentId = draft.environmentId === '' ? (targets[0]?.id ?? '') : draft.environmentId
+  const newest = useQuery(targetNames.matching('')).data?.items[0]
+  const environmentId = draft.environmentId === '' ? (newest?.id ?? '') : draft.environmentId
   const start = useAction(
     () => createRun(environmentId, bodyOf(draft)),
     () => 'The run is queued',
@@ -49,16 +47,12 @@ export function StartRunDialog({ from, onClose }: StartRunDialogProps) {
       >
         {errors => (
           <>
-            <SelectField
+            <ChoiceField
               label="Environment"
+              source={targetNames}
               value={environmentId}
               onChange={value => set({ environmentId: value })}
-              options={targets.map(({ id, name }) => ({ value: id, label: name }))}
-              hint={
-                environments.isSuccess && targets.length === 0
-                  ? 'No environment is routed to a pool yet.'
-                  : undefined
-              }
+              nothing="No environment is routed to a pool yet: create one first, under Environments."
             />
             <TextField
               label="Image"
