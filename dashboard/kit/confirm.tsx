@@ -31,6 +31,7 @@ export function Confirm({
   const [typed, setTyped] = useState('')
   const [isBusy, setBusy] = useState(false)
   const [trouble, setTrouble] = useState<string | null>(null)
+  const asked = name === null ? null : typable(name)
   const confirm = async () => {
     setBusy(true)
     setTrouble(null)
@@ -52,8 +53,8 @@ export function Confirm({
         }}
       >
         <div>{children}</div>
-        {name !== null && (
-          <TextField label={`Type ${name} to confirm`} value={typed} onChange={setTyped} autoFocus />
+        {asked !== null && (
+          <TextField label={`Type ${asked} to confirm`} value={typed} onChange={setTyped} autoFocus />
         )}
         {trouble !== null && <Trouble>{trouble}</Trouble>}
         <footer>
@@ -62,7 +63,7 @@ export function Confirm({
             type="submit"
             look="danger"
             busy={isBusy}
-            disabled={name !== null && typed.trim() !== name.trim()}
+            disabled={asked !== null && typed.trim() !== asked}
           >
             {action}
           </Button>
@@ -70,4 +71,9 @@ export function Confirm({
       </form>
     </Dialog>
   )
+}
+
+/** Of something that is known by its beginning and its end: the end, because no keyboard has what is between. */
+function typable(name: string): string {
+  return (name.split('…').findLast(part => part.trim() !== '') ?? name).trim()
 }

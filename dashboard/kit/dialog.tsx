@@ -18,6 +18,8 @@ export function Dialog({ title, onClose, isRequired = false, children }: DialogP
     const dialog = ref.current
     const before = document.activeElement
     dialog?.showModal()
+    // Whoever opens a form wants to fill it in, and the button that closes it comes first.
+    dialog?.querySelector<HTMLElement>('form :is(input, select, textarea)')?.focus()
     raiseNotices()
     return () => {
       dialog?.close()
@@ -29,9 +31,17 @@ export function Dialog({ title, onClose, isRequired = false, children }: DialogP
       ref={ref}
       className="dialog"
       aria-labelledby={titleId}
+      onKeyDown={event => {
+        // A browser asks for leave to close a few times only, and closes then.
+        if (isRequired && event.key === 'Escape') event.preventDefault()
+      }}
       onCancel={event => {
         event.preventDefault()
         if (!isRequired) onClose()
+      }}
+      onClose={() => {
+        // By a way that does not ask, such as a phone's gesture.
+        if (isRequired) ref.current?.showModal()
       }}
     >
       <header>

@@ -71,7 +71,7 @@ function LinkRow({ link }: { readonly link: LiveLink }) {
         )}
         {isRevoking && (
           <Confirm
-            title="Revoke the live link"
+            title={`Revoke the live link ${hint}`}
             name={hint}
             action="Revoke link"
             onConfirm={() => revoke.mutateAsync()}

@@ -95,7 +95,7 @@ function TokenRow({ poolId, token }: { readonly poolId: string; readonly token: 
         )}
         {isRevoking && (
           <Confirm
-            title="Revoke the token"
+            title={`Revoke the token ${name}`}
             name={name}
             action="Revoke token"
             onConfirm={() => revoke.mutateAsync()}

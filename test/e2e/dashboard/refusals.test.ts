@@ -143,8 +143,9 @@ describe.skipIf(CHROMIUM === undefined)('the dashboard', () => {
     await visitor.dialog.getByLabel('Name').fill('typed before the end')
     await tenant.api.remove(`/api-keys/${key.id}`)
     await visitor.page.getByRole('dialog', { name: 'Sign in again' }).waitFor()
-    await visitor.page.keyboard.press('Escape')
-    expect(await visitor.page.getByRole('dialog', { name: 'Sign in again' }).count()).toBe(1)
+    // Chromium closes a dialog that is asked often enough.
+    for (let press = 0; press < 8; press++) await visitor.page.keyboard.press('Escape')
+    expect(await visitor.page.getByRole('dialog', { name: 'Sign in again' }).isVisible()).toBe(true)
     await visitor.signIn(key.secret)
     await visitor.page.getByRole('alert').waitFor()
     await visitor.page.getByLabel('API key').fill((await keyOf('admin')).secret)
