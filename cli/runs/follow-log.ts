@@ -1,21 +1,17 @@
 import { createParser, type EventSourceMessage } from 'eventsource-parser'
-import { z } from 'zod'
+import type { z } from 'zod'
+import { LOG_EVENTS, type LogEventData } from '../../protocol/followed-log.ts'
 import { parseJson } from '../../protocol/json.ts'
-import { RunStatus } from '../../protocol/run.ts'
 import { unreachable } from '../api/control-plane.ts'
 import { backoffMs, isPassing } from '../api/retry.ts'
 import { CommandFailure } from '../failure.ts'
 import { type Clock, PATIENCE_MS } from './wait.ts'
 
-/** What a log that is followed brings. A `session` begins an attempt's log; `end` is the last. */
-const SessionBegins = z.object({ session_id: z.string(), attempt: z.number().int().nullable() })
-const LogPiece = z.object({ offset: z.number().int(), text: z.string() })
-const LogEnds = z.object({ status: RunStatus })
-
+/** What a log that is followed brings. */
 export type LogEvent =
-  | ({ readonly type: 'session' } & z.output<typeof SessionBegins>)
-  | ({ readonly type: 'log' } & z.output<typeof LogPiece>)
-  | ({ readonly type: 'end' } & z.output<typeof LogEnds>)
+  | ({ readonly type: 'session' } & LogEventData<'session'>)
+  | ({ readonly type: 'log' } & LogEventData<'log'>)
+  | ({ readonly type: 'end' } & LogEventData<'end'>)
 
 export interface FollowParts {
   /** @param lastEventId of the last event that was taken; null for the beginning */
@@ -75,11 +71,11 @@ function eventOf({ event, data }: EventSourceMessage): LogEvent | null {
   const value = json.ok ? json.value : undefined
   switch (event) {
     case 'session':
-      return { type: 'session', ...parsed(SessionBegins, value) }
+      return { type: 'session', ...parsed(LOG_EVENTS.session, value) }
     case 'log':
-      return { type: 'log', ...parsed(LogPiece, value) }
+      return { type: 'log', ...parsed(LOG_EVENTS.log, value) }
     case 'end':
-      return { type: 'end', ...parsed(LogEnds, value) }
+      return { type: 'end', ...parsed(LOG_EVENTS.end, value) }
     default:
       return null
   }

@@ -1,40 +1,9 @@
-import { cloudflareTest, readD1Migrations } from '@cloudflare/vitest-plugin'
 import { defineConfig } from 'vitest/config'
-import { WORKERS } from '../support/workers.ts'
+import { workerInWorkerd } from '../support/worker-in-workerd.ts'
 
-const root = new URL('../../', import.meta.url).pathname
-
-export default defineConfig({
-  plugins: [
-    cloudflareTest(async () => ({
-      main: `${root}worker/index.ts`,
-      miniflare: {
-        compatibilityDate: '2026-11-01',
-        compatibilityFlags: ['nodejs_compat'],
-        d1Databases: { DB: 'directory' },
-        durableObjects: {
-          RUNNER_POOL: { className: 'RunnerPool', useSQLite: true },
-          SESSION_RELAY: { className: 'SessionRelay', useSQLite: true },
-          SESSION_FILES: { className: 'SessionFiles', useSQLite: true },
-        },
-        r2Buckets: { BLOBS: 'blobs' },
-        bindings: {
-          MIGRATIONS: await readD1Migrations(`${root}migrations`),
-          OPERATOR_KEY: 'operator-key-of-the-tests',
-          Features__SelfHostedRunnersEnabled: 'true',
-          Features__SelfHostedRelayEnabled: 'true',
-        },
-      },
-    })),
-  ],
-  test: {
-    name: 'workerd',
-    maxWorkers: WORKERS,
-    root,
-    include: ['test/workerd/*.test.ts'],
-    setupFiles: ['./test/workerd/setup.ts'],
-    // The clock is the tests' own; a busy machine only takes longer.
-    testTimeout: 120_000,
-    hookTimeout: 120_000,
-  },
-})
+export default defineConfig(
+  workerInWorkerd(
+    { name: 'workerd', include: ['test/workerd/*.test.ts'], setupFiles: ['./test/workerd/setup.ts'] },
+    { OPERATOR_KEY: 'operator-key-of-the-tests', Features__SelfHostedRelayEnabled: 'true' },
+  ),
+)

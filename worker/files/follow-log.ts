@@ -1,4 +1,5 @@
 import type { LogShape, SessionFilesRpc } from '../../durable-objects/session-files/rpc.ts'
+import type { LogEventData, LogEventType } from '../../protocol/followed-log.ts'
 import { SessionId } from '../../protocol/ids.ts'
 import type { Run } from '../../protocol/run.ts'
 import { CountedCalls } from './counted-calls.ts'
@@ -168,7 +169,11 @@ function mayGrow({ run, sessionId }: Look, windowMs: number): boolean {
 
 const encoder = new TextEncoder()
 
-function event(type: string, place: Place | null, data: object): Uint8Array {
+function event<Type extends LogEventType>(
+  type: Type,
+  place: Place | null,
+  data: LogEventData<Type>,
+): Uint8Array {
   const id = place === null ? '' : `id: ${place.sessionId}.${place.offset}\n`
   return encoder.encode(`event: ${type}\n${id}data: ${JSON.stringify(data)}\n\n`)
 }

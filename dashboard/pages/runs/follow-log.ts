@@ -1,5 +1,5 @@
 import { createParser, type EventSourceMessage } from 'eventsource-parser'
-import * as z from 'zod'
+import { LOG_EVENTS } from '../../../protocol/followed-log.ts'
 import { parseJson } from '../../../protocol/json.ts'
 import { refusalOf, send, Unreachable } from '../../api/client.ts'
 import { type LogLines, NO_LINES, withText } from './log-lines.ts'
@@ -21,8 +21,6 @@ export interface FollowedLog extends LogLines {
 export const NOT_READ_YET: FollowedLog = { ...NO_LINES, isLost: false, isOver: false }
 
 type Stream = ReadableStream<Uint8Array<ArrayBuffer>>
-
-const LogPiece = z.object({ text: z.string() })
 
 /**
  * The log as it grows, until it has come to its end. A connection that is lost or refused is opened again where the last
@@ -122,7 +120,7 @@ async function inTime<T>(answer: Promise<T>): Promise<T> {
 
 function textOf(data: string): string {
   const json = parseJson(data)
-  return LogPiece.safeParse(json.ok ? json.value : undefined).data?.text ?? ''
+  return LOG_EVENTS.log.safeParse(json.ok ? json.value : undefined).data?.text ?? ''
 }
 
 function pause(ms: number, stop: AbortSignal): Promise<void> {

@@ -1,9 +1,6 @@
-import { cloudflareTest, readD1Migrations } from '@cloudflare/vitest-plugin'
 import { defineConfig } from 'vitest/config'
 import { OtlpReceiver } from '../../support/otlp-receiver.ts'
-import { WORKERS } from '../../support/workers.ts'
-
-const root = new URL('../../../', import.meta.url).pathname
+import { workerInWorkerd } from '../../support/worker-in-workerd.ts'
 
 /** By host name. */
 const receivers = new Map<string, Promise<OtlpReceiver>>()
@@ -41,37 +38,14 @@ async function outside(request: Request): Promise<Response> {
   return Response.json({ requests, repeated, wrong, points })
 }
 
-export default defineConfig({
-  plugins: [
-    cloudflareTest(async () => ({
-      main: `${root}worker/index.ts`,
-      miniflare: {
-        compatibilityDate: '2026-11-01',
-        compatibilityFlags: ['nodejs_compat'],
-        d1Databases: { DB: 'directory' },
-        durableObjects: {
-          RUNNER_POOL: { className: 'RunnerPool', useSQLite: true },
-          SESSION_RELAY: { className: 'SessionRelay', useSQLite: true },
-          SESSION_FILES: { className: 'SessionFiles', useSQLite: true },
-        },
-        r2Buckets: { BLOBS: 'blobs' },
-        outboundService: outside as never,
-        bindings: {
-          MIGRATIONS: await readD1Migrations(`${root}migrations`),
-          Features__SelfHostedRunnersEnabled: 'true',
-          OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector',
-        },
-      },
-    })),
-  ],
-  test: {
-    name: 'telemetry',
-    maxWorkers: WORKERS,
-    root,
-    include: ['test/workerd/telemetry/*.test.ts'],
-    setupFiles: ['./test/workerd/setup.ts'],
-    // The clock is the tests' own; a busy machine only takes longer.
-    testTimeout: 120_000,
-    hookTimeout: 120_000,
-  },
-})
+export default defineConfig(
+  workerInWorkerd(
+    {
+      name: 'telemetry',
+      include: ['test/workerd/telemetry/*.test.ts'],
+      setupFiles: ['./test/workerd/setup.ts'],
+    },
+    { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector' },
+    { outboundService: outside as never },
+  ),
+)
