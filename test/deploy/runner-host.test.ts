@@ -35,6 +35,8 @@ const ForPods = z.object({
           envFrom: z.tuple([z.object({ configMapRef: z.object({ name: z.string() }) })]),
           env: z.array(z.object({ name: z.string() })),
           volumeMounts: z.array(z.object({ name: z.string(), mountPath: z.string() })),
+          livenessProbe: z.unknown().optional(),
+          readinessProbe: z.object({ exec: z.object({ command: z.array(z.string()) }) }),
         }),
       ]),
       volumes: z.array(
@@ -98,6 +100,12 @@ describe('in Kubernetes', () => {
       state?.hostPath?.path,
     )
     expect(volumes.find(({ name }) => name === 'token')?.secret?.defaultMode).toBe(0o400)
+  })
+
+  test('a control plane that is away makes no runner start again', () => {
+    const { containers } = kubernetes()[2].template.spec
+    expect(containers[0].livenessProbe).toBeUndefined()
+    expect(containers[0].readinessProbe.exec.command.at(-1)).toBe('health')
   })
 })
 
